@@ -1,0 +1,32 @@
+//! Millstream: a stream-processing dataflow runtime.
+//!
+//! Arrow record batches move through one timely dataflow per job; every checkpoint is a consistent
+//! cut; what can be delivered exactly once is. The modules in the order in which a record meets them:
+//!
+//! * [`batch`]: the one container on every edge.
+//! * [`time`]: epochs, watermarks, the clock.
+//! * [`connect`]: what a connector implements: [`connect::Source`], [`connect::Decoder`], [`connect::Sink`].
+//! * [`operator`]: what a node implements: [`operator::Stage`] (stateless) and [`operator::Operator`] (with state).
+//! * [`key`]: the frozen key hash and the key groups.
+//! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
+//! * [`state`]: the commit log and the store beneath the checkpoints.
+//!
+//! What is deliberately absent: this crate knows no connector, no YAML and no HTTP, reads the wall
+//! clock only through [`time::Clock`], and installs no signal handler, subscriber, allocator or global
+//! runtime.
+
+pub mod batch;
+pub mod connect;
+pub mod json;
+pub mod key;
+pub mod operator;
+#[cfg(feature = "sql")]
+pub mod sql;
+pub mod state;
+pub mod time;
+
+pub use arrow;
+pub use batch::{Batch, Origin};
+pub use millstream_problem as problem;
+pub use millstream_problem::{Place, Problem, Result};
+pub use time::{Epoch, Watermark};

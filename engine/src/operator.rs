@@ -1,0 +1,158 @@
+//! What a node implements: [`Stage`] without state, [`Operator`] with state.
+//!
+//! Timely types do not appear here. A stage is fused with its neighbours into one chain; an operator
+//! stands alone behind its inputs and is called in epoch order.
+
+use crate::batch::Batch;
+use crate::time::{Epoch, Watermark};
+use crate::Result;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+/// A row that a node refuses, on its way to the node's `errors` port.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// The row alone, with its origin where that is still known.
+    pub row: Batch,
+    /// Stable code, such as `PARSE-NO-MATCH`.
+    pub code: &'static str,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+/// Collects what a node puts out during one call.
+#[derive(Debug, Default)]
+pub struct Emit {
+    /// Batches by output port, in order.
+    pub out: Vec<(usize, Batch)>,
+    /// Rows refused.
+    pub rejected: Vec<Rejected>,
+    /// Rows that were meant to go no further.
+    pub filtered: u64,
+}
+
+impl Emit {
+    /// Sends rows to the first port. An empty batch is not sent.
+    pub fn send(&mut self, batch: Batch) {
+        self.send_to(0, batch);
+    }
+    /// Sends rows to a port. An empty batch is not sent.
+    pub fn send_to(&mut self, port: usize, batch: Batch) {
+        if !batch.is_empty() {
+            self.out.push((port, batch));
+        }
+    }
+    /// Refuses row `row` of `batch`: it becomes a dead letter.
+    pub fn reject(&mut self, batch: &Batch, row: usize, code: &'static str, message: impl Into<String>) {
+        self.rejected.push(Rejected { row: batch.slice(row, 1), code, message: message.into() });
+    }
+    /// Counts rows that were dropped on purpose.
+    pub fn filtered(&mut self, rows: usize) {
+        self.filtered += rows as u64;
+    }
+}
+
+/// A node without state: one batch in, any number out. Rows keep their order.
+///
+/// Every row of the input must be accounted for: sent, rejected, or counted as filtered.
+pub trait Stage: 'static {
+    /// Works on one batch.
+    fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()>;
+}
+
+/// Makes the stage of one worker, for input of exactly this schema (after column pruning).
+pub type StageFactory = Arc<dyn Fn(&SchemaRef) -> Result<Box<dyn Stage>> + Send + Sync>;
+
+/// Makes the operator of one worker; one schema per input port (after column pruning).
+pub type OperatorFactory = Arc<dyn Fn(&[SchemaRef]) -> Result<Box<dyn Operator>> + Send + Sync>;
+
+/// A node with state. Rows of epoch t arrive only while t is the lowest open epoch.
+///
+/// State is handed over as [`StateBlock`]s: at each checkpoint what has changed since the last one, and
+/// at restore all of it, in the order in which it was handed over, already filtered to the key groups
+/// of this worker.
+pub trait Operator: 'static {
+    /// Rows of epoch `epoch` on input `port`. May send at `epoch`.
+    fn on_batch(&mut self, port: usize, epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()>;
+    /// Epoch `epoch` is closed: send what waits for it. `watermark` is the one valid at its close,
+    /// over all inputs; data of this epoch was to be judged against the previous one.
+    fn on_close(&mut self, _epoch: Epoch, _watermark: Watermark, _out: &mut Emit) -> Result<()> {
+        Ok(())
+    }
+    /// The watermark of what this operator puts out, given the one of its input at the same close.
+    fn watermark(&self, input: Watermark) -> Watermark {
+        input
+    }
+    /// Called once after `on_close` of a checkpoint epoch: hand over what changed since the last call.
+    fn delta(&mut self, _out: &mut Vec<StateBlock>) -> Result<()> {
+        Ok(())
+    }
+    /// Hands over everything, as blocks that alone restore the same state. Used on a throw-away
+    /// instance, to compact a long row of deltas.
+    fn base(&mut self, _out: &mut Vec<StateBlock>) -> Result<()> {
+        Ok(())
+    }
+    /// Takes back what `delta` or `base` handed over, block by block, before the first batch.
+    /// A row that belongs to another worker's key groups must be skipped: see [`StateBlock::rows`].
+    fn restore(&mut self, _block: StateBlock, _groups: &KeyGroups) -> Result<()> {
+        Ok(())
+    }
+    /// Rows, keys and bytes of state held, for metrics and budgets.
+    fn size(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// How much state an operator holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Distinct keys (or rows, where there are no keys).
+    pub keys: u64,
+    /// Bytes of memory, estimated.
+    pub bytes: u64,
+}
+
+/// A piece of an operator's state, on its way to or from the store.
+#[derive(Clone, Debug)]
+pub struct StateBlock {
+    /// What the operator keeps in it; operators with several tables name them.
+    pub table: String,
+    /// Groups blocks that die together (the end of a window, for example); 0 where nothing does.
+    pub segment: i64,
+    /// What to do with it.
+    pub change: Change,
+}
+
+/// What a [`StateBlock`] says.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Rows to apply. The first column is `_group: UInt8`, the key group of each row; the other
+    /// columns are the operator's own.
+    Rows(RecordBatch),
+    /// Everything handed over before for this table and segment is gone.
+    Drop,
+}
+
+/// The key groups of one worker: `from..to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyGroups {
+    /// First group.
+    pub from: usize,
+    /// First group that is no longer this worker's.
+    pub to: usize,
+}
+
+impl KeyGroups {
+    /// All groups.
+    pub const ALL: KeyGroups = KeyGroups { from: 0, to: crate::key::GROUPS };
+    /// The groups of worker `worker` of `workers`.
+    pub fn of(worker: usize, workers: usize) -> KeyGroups {
+        let first = |w: usize| (w * crate::key::GROUPS).div_ceil(workers);
+        KeyGroups { from: first(worker), to: first(worker + 1) }
+    }
+    /// True if the group is in the range.
+    pub fn contains(&self, group: u8) -> bool {
+        (self.from..self.to).contains(&usize::from(group))
+    }
+}

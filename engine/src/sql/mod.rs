@@ -1,0 +1,1 @@
+//! Expressions and queries: DataFusion plans, Millstream runs.
