@@ -187,9 +187,6 @@ impl Decoded {
 pub enum SinkMode {
     /// Writes its own hidden bytes before the checkpoint and publishes them after it: exactly once.
     TwoPhase,
-    /// The engine keeps its rows in the checkpoint and hands them over after it: exactly once where the
-    /// other side can hold the progress.
-    Staged,
     /// Writes as batches come: at least once.
     Direct,
 }
