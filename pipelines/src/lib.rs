@@ -17,10 +17,12 @@ pub mod parse;
 mod references;
 pub mod secret;
 pub mod source;
+pub mod template;
 pub mod time;
 pub mod tree;
 pub mod types;
 pub mod units;
+mod validate;
 
 pub use document::Document;
 pub use millstream_problem::{Place, Problem, Result};

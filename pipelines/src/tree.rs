@@ -154,9 +154,24 @@ impl Node {
     }
 }
 
-/// In double quotes, control characters escaped, cut after 60 characters.
+/// In double quotes, control characters escaped, the password of a URL hidden, cut after 60 characters.
 pub(crate) fn quote(s: &str) -> String {
+    let hidden =
+        userinfo_password(s).map(|range| format!("{}***{}", &s[..range.start], &s[range.end..]));
+    let s = hidden.as_deref().unwrap_or(s);
     let short: String = s.chars().take(60).collect();
     let dots = if short.len() < s.len() { "…" } else { "" };
     format!("{short:?}{dots}")
+}
+
+/// Where the password stands in `scheme://user:password@host`.
+pub(crate) fn userinfo_password(s: &str) -> Option<std::ops::Range<usize>> {
+    let start = s.find("://")? + 3;
+    let end = start
+        + s[start..]
+            .find(['/', '?', '#', ' '])
+            .unwrap_or(s.len() - start);
+    let at = start + s[start..end].rfind('@')?;
+    let colon = start + s[start..at].find(':')?;
+    (colon + 1 < at).then_some(colon + 1..at)
 }

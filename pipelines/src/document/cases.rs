@@ -83,6 +83,7 @@ impl TestFile {
             source: source.clone(),
             problems,
             node: None,
+            resolved: true,
         };
         let Some(top) = r
             .keys(&root, "the file", &["version", "pipeline", "tests"])

@@ -13,6 +13,7 @@ mod tests;
 
 pub use cases::{Case, Expect, Feed, FeedValue, TestFile};
 pub use node::{EventTime, Inputs, Node, NodeRef, OnError, Retry, State};
+pub(crate) use read::unit;
 
 use crate::catalogue::Guarantee;
 use crate::parse::{self, Parsed};
@@ -69,6 +70,10 @@ pub struct Document {
     pub layout: Vec<(String, [f64; 2])>,
     /// What was wrong with the structure; [`crate::check`] reports it together with the rest.
     pub problems: Vec<Problem>,
+    /// Those of `problems` that came from parsing: reading the tree again does not find them.
+    pub(crate) parse_problems: Vec<Problem>,
+    /// True once no reference is left.
+    pub(crate) resolved: bool,
 }
 
 /// `checkpoint:`
@@ -187,15 +192,16 @@ impl Document {
             root,
             problems,
         } = parse::parse(file, bytes)?;
-        Document::from_tree(source, root, problems)
+        Document::from_tree(source, root, problems, false)
     }
 
     pub(crate) fn from_tree(
         source: Source,
         root: tree::Node,
         problems: Vec<Problem>,
+        resolved: bool,
     ) -> Result<Document, Vec<Problem>> {
-        read::document(source, root, problems)
+        read::document(source, root, problems, resolved)
     }
 
     /// The node of that name.

@@ -27,9 +27,15 @@ pub(super) struct Reader {
     pub problems: Vec<Problem>,
     /// The node being read, for messages.
     pub node: Option<String>,
+    /// True once references are resolved: then every value is what it is.
+    pub resolved: bool,
 }
 
 impl Reader {
+    /// True for what gets its value later.
+    pub fn deferred(&self, node: &Tree) -> bool {
+        !self.resolved && crate::references::is_deferred(node)
+    }
     pub fn report(&mut self, problem: Problem) {
         let problem = match &self.node {
             Some(node) if problem.node.is_none() => problem.node(node.clone()),
@@ -114,7 +120,7 @@ impl Reader {
         key: &str,
         choices: &[(&str, T)],
     ) -> Option<At<T>> {
-        if deferred(node) {
+        if self.deferred(node) {
             return None;
         }
         let names: Vec<&str> = choices.iter().map(|(n, _)| *n).collect();
@@ -157,7 +163,7 @@ impl Reader {
         expected: &str,
         parse: fn(&str) -> Result<T, UnitError>,
     ) -> Option<At<T>> {
-        if deferred(node) {
+        if self.deferred(node) {
             return None;
         }
         match unit(&self.source, node, key, expected, parse) {
@@ -172,7 +178,7 @@ impl Reader {
         }
     }
     pub fn count(&mut self, node: &Tree, key: &str, min: u64, max: u64) -> Option<u64> {
-        if deferred(node) {
+        if self.deferred(node) {
             return None;
         }
         match &node.value {
@@ -241,14 +247,6 @@ impl Reader {
     }
 }
 
-/// True for what gets its value later: `{ env: … }`, `{ secret: … }`, a string with `${name}`.
-pub(crate) fn deferred(node: &Tree) -> bool {
-    match &node.value {
-        Value::String(s) => s.contains("${"),
-        _ => crate::references::is_reference(node),
-    }
-}
-
 pub(crate) fn unit<T>(
     source: &Source,
     node: &Tree,
@@ -312,11 +310,14 @@ pub(super) fn document(
     source: Source,
     root: Tree,
     problems: Vec<Problem>,
+    resolved: bool,
 ) -> Result<Document, Vec<Problem>> {
+    let parse_problems = problems.clone();
     let mut r = Reader {
         source: source.clone(),
         problems,
         node: None,
+        resolved,
     };
     let Some(top) = r.keys(&root, "the file", &TOP_KEYS).cloned() else {
         return Err(r.problems);
@@ -381,6 +382,8 @@ pub(super) fn document(
         tests,
         layout,
         problems,
+        parse_problems,
+        resolved,
     })
 }
 
