@@ -26,6 +26,7 @@ codes! {
     INPUTS = "PIPE-INPUTS": "The inputs do not fit the kind: a source with `from`, a transform without, a map where one stream goes in.";
     CYCLE = "PIPE-CYCLE": "Nodes feed themselves; the path is given.";
     UNUSED = "PIPE-UNUSED": "Nobody reads the output of a node, or nothing is written at all.";
+    EVENT_TIME = "PIPE-EVENT-TIME": "No event time reaches a window; arrival counts.";
     GUARANTEE = "PIPE-GUARANTEE": "Something on the way to a sink promises less than what is asked.";
     REFERENCE = "PIPE-REFERENCE": "A parameter, environment variable or secret has no value; named, never shown.";
     TEMPLATE = "PIPE-TEMPLATE": "A `${…}` that is neither a parameter nor a field of the row.";

@@ -11,8 +11,10 @@
 //! column, byte range, what was found, what was expected and what to do.
 
 pub mod catalogue;
+pub mod check;
 pub mod codes;
 pub mod document;
+pub mod graph;
 pub mod parse;
 mod references;
 pub mod secret;
@@ -24,6 +26,7 @@ pub mod types;
 pub mod units;
 mod validate;
 
+pub use check::{check, check_tests};
 pub use document::Document;
 pub use millstream_problem::{Place, Problem, Result};
 pub use secret::Secret;
