@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The words of one command, sorted by what they are.
@@ -56,7 +57,12 @@ impl Args {
         self.options.contains_key(name)
     }
 
-    /// The option's value, read as `T`.
+    /// The option's value as a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.options.get(name).map(PathBuf::from)
+    }
+
+    /// The option's value as a number, which may be written `5_000_000`.
     pub fn value<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
         let Some(text) = self.options.get(name) else {
             return Ok(None);

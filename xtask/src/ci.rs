@@ -22,7 +22,7 @@ pub fn run(given: Vec<String>) -> Result<()> {
 }
 
 fn all(steps: &mut Steps, yes: bool) -> Result<()> {
-    needs::ensure(&[needs::COMPILER], yes)?;
+    needs::ensure(&[needs::COMPILER, needs::STRACE], yes)?; // now, not after half an hour
     steps.step("formatting", || {
         shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))
     })?;

@@ -29,7 +29,7 @@ cargo xtask COMMAND
   ci [--yes]                 what .ci/run does: formatting, licences, lints, test
   dist                       the optimised binary, packed, with its checksum, under dist/
   bench [w1|w2|w5|engine].. [--events N] [--runs N] [--workers N] [--seconds N] [--quick]
-                             measure the release binary; writes bench/results/
+        [--binary FILE]      measure the release binary (or FILE, built elsewhere); writes bench/results/
 
   --yes  install missing programs without asking (also when root, or when CI is set)
 ";

@@ -100,8 +100,8 @@ pub fn child(given: Vec<String>) -> Result<()> {
     let (program, rest) = given[at + 1..]
         .split_first()
         .context("no program after `--`")?;
-    let watch: Option<PathBuf> = args.value("watch")?;
-    let report: PathBuf = args.value("report")?.context("--report FILE is missing")?;
+    let watch = args.path("watch");
+    let report = args.path("report").context("--report FILE is missing")?;
 
     let start = Instant::now();
     let mut child = Command::new(program)

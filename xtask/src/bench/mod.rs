@@ -23,7 +23,7 @@ const WORKLOADS: [&str; 4] = ["w1", "w2", "w5", "engine"];
 
 /// How much of it, and with what.
 pub struct Plan {
-    /// The release binary.
+    /// The program to measure.
     pub binary: PathBuf,
     /// Where data, results and state go.
     pub folder: PathBuf,
@@ -45,7 +45,7 @@ pub fn run(given: Vec<String>) -> Result<()> {
     let args = Args::parse(
         given,
         &["quick", "yes"],
-        &["events", "runs", "workers", "seconds"],
+        &["events", "runs", "workers", "seconds", "binary"],
     )?;
     if let Some(unknown) = args
         .words
@@ -57,17 +57,23 @@ pub fn run(given: Vec<String>) -> Result<()> {
             WORKLOADS.join(", ")
         );
     }
-    needs::ensure(&[needs::COMPILER], args.has("yes"))?;
-    shell::run(&mut shell::cargo([
-        "build",
-        "--release",
-        "-p",
-        "millstream-server",
-    ]))?;
     let target = shell::target_dir()?;
+    let binary = match args.path("binary") {
+        Some(given) => given,
+        None => {
+            needs::ensure(&[needs::COMPILER], args.has("yes"))?;
+            shell::run(&mut shell::cargo([
+                "build",
+                "--release",
+                "-p",
+                "millstream-server",
+            ]))?;
+            target.join("release/millstream")
+        }
+    };
     let quick = args.has("quick");
     let plan = Plan {
-        binary: target.join("release/millstream"),
+        binary,
         folder: target.join("bench-data"),
         events: match args.value("events")? {
             None if quick => Some(workloads::QUICK_EVENTS),

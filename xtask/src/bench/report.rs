@@ -72,11 +72,17 @@ impl Figure {
             format!("{:.3}", self.value)
         };
         match self.bar {
-            Some(bar) if self.value > bar => format!("**{value}** (bar {bar}: missed)"),
-            Some(bar) => format!("{value} (bar {bar})"),
+            Some(bar) if self.value > bar => format!("**{value}** (bar {}: missed)", rounded(bar)),
+            Some(bar) => format!("{value} (bar {})", rounded(bar)),
             None => value,
         }
     }
+}
+
+/// At most three places, and none that say nothing.
+fn rounded(bar: f64) -> String {
+    let text = format!("{bar:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl Setting {
