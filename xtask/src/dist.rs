@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::needs;
+use crate::notices;
 use crate::shell::{self, Steps};
 use anyhow::{Context, Result};
 use std::fs;
@@ -55,6 +56,7 @@ fn pack(dist: &Path, name: &str) -> Result<()> {
         fs::copy(shell::root().join(paper), folder.join(paper))
             .with_context(|| paper.to_owned())?;
     }
+    fs::write(folder.join("THIRD-PARTY.txt"), notices::third_party()?)?;
     let archive = format!("{name}.tar.gz");
     shell::run(
         Command::new("tar")

@@ -15,6 +15,7 @@ mod ci;
 mod demo;
 mod dist;
 mod needs;
+mod notices;
 mod shell;
 mod test;
 
