@@ -9,6 +9,8 @@
 //! * [`operator`]: what a node implements: [`operator::Stage`] (stateless) and [`operator::Operator`] (with state).
 //! * [`key`]: the frozen key hash and the key groups.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
+//! * `window` (feature `sql`): window operators.
+//! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
 //! What is deliberately absent: this crate knows no connector, no YAML and no HTTP, reads the wall
@@ -24,6 +26,8 @@ pub mod operator;
 pub mod sql;
 pub mod state;
 pub mod time;
+#[cfg(feature = "sql")]
+pub mod window;
 
 pub use arrow;
 pub use batch::{Batch, Origin};
