@@ -13,6 +13,8 @@
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
 //! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
 //! * [`metrics`]: what a running job counts.
+//! * `window` (feature `sql`): window operators.
+//! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
 //! What is deliberately absent: this crate knows no connector, no YAML and no HTTP, reads the wall
@@ -32,6 +34,8 @@ pub mod runtime;
 pub mod sql;
 pub mod state;
 pub mod time;
+#[cfg(feature = "sql")]
+pub mod window;
 
 pub use arrow;
 pub use batch::{Batch, Origin};
