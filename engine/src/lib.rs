@@ -8,6 +8,8 @@
 //! * [`connect`]: what a connector implements: [`connect::Source`], [`connect::Decoder`], [`connect::Sink`].
 //! * [`operator`]: what a node implements: [`operator::Stage`] (stateless) and [`operator::Operator`] (with state).
 //! * [`key`]: the frozen key hash and the key groups.
+//! * [`window`]: aggregates, sessions and joins over event-time windows.
+//! * [`dedupe`]: the first row of each key.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
@@ -17,6 +19,7 @@
 
 pub mod batch;
 pub mod connect;
+pub mod dedupe;
 pub mod json;
 pub mod key;
 pub mod operator;
@@ -24,6 +27,7 @@ pub mod operator;
 pub mod sql;
 pub mod state;
 pub mod time;
+pub mod window;
 
 pub use arrow;
 pub use batch::{Batch, Origin};
