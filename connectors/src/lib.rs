@@ -1,3 +1,5 @@
-//! Placeholder.
+//! Connectors, transforms and formats: everything between the outside and the engine.
 
+pub mod file;
 pub mod format;
+pub mod transforms;
