@@ -1,4 +1,5 @@
 //! Connectors, transforms and formats: everything between the outside and the engine.
 
 pub mod file;
+pub mod format;
 pub mod transforms;
