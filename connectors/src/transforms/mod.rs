@@ -17,7 +17,7 @@ pub mod columns;
 pub mod limits;
 pub mod ordered;
 pub mod parse;
-// pub mod redact;
+pub mod redact;
 pub mod route;
 pub mod time_text;
 pub mod types;
