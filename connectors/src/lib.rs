@@ -1,2 +1,7 @@
 //! Placeholder.
+
+pub mod discard;
 pub mod file;
+pub mod format;
+pub mod generator;
+pub mod stdio;
