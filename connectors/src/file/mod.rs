@@ -1,6 +1,6 @@
 //! Files on this machine.
 pub mod config;
-mod cut;
+pub(crate) mod cut;
 mod encode;
 mod follow;
 mod identity;
