@@ -1,5 +1,6 @@
 //! Files on this machine.
 pub mod config;
+pub mod kind;
 pub(crate) mod cut;
 mod encode;
 mod follow;
