@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const KEYS: &str = "keys";
@@ -69,7 +69,7 @@ pub struct Dedupe {
     /// The groups by segment of their stamp; a group whose stamp moved on is in several.
     segments: BTreeMap<i64, Vec<usize>>,
     /// Segments that were handed over.
-    saved: std::collections::BTreeSet<i64>,
+    saved: BTreeSet<i64>,
     live: usize,
     closed: Closed,
     block_schema: SchemaRef,
@@ -100,7 +100,7 @@ impl Dedupe {
             changed: Vec::new(),
             changes: Vec::new(),
             segments: BTreeMap::new(),
-            saved: Default::default(),
+            saved: BTreeSet::new(),
             live: 0,
             closed: Closed::default(),
             scratch: Vec::new(),
@@ -223,21 +223,25 @@ impl Dedupe {
         }
     }
 
-    /// Makes the table anew when most of its keys are forgotten. Only while no change waits for a delta.
+    /// Makes the table anew when most of its keys are forgotten.
     fn sweep(&mut self) -> Result<()> {
-        let forgotten = self.stamps.len() - self.live;
-        if forgotten < FORGOTTEN_MIN.max(self.live) || !self.changes.is_empty() {
+        if self.stamps.len() - self.live < FORGOTTEN_MIN.max(self.live) {
             return Ok(());
         }
         let live: Vec<usize> = (0..self.stamps.len()).filter(|g| self.stamps[*g] != FORGOTTEN).collect();
-        let (keys, stamps) = (self.groups.keys_of(&live)?, std::mem::take(&mut self.stamps));
+        let keys = self.groups.keys_of(&live)?;
+        let (stamps, changed) = (std::mem::take(&mut self.stamps), std::mem::take(&mut self.changed));
         self.groups = Groups::new(&self.types)?;
-        self.changed.clear();
         self.segments.clear();
+        self.changes.clear();
         let numbers = self.intern(&keys, live.len())?;
         for (&group, old) in numbers.iter().zip(live) {
             self.stamps[group] = stamps[old];
             self.segments.entry(self.segment(stamps[old])).or_default().push(group);
+            if changed[old] {
+                self.changed[group] = true;
+                self.changes.push(group);
+            }
         }
         self.scratch = numbers;
         Ok(())
@@ -293,7 +297,7 @@ impl Operator for Dedupe {
             self.closed.advance(watermark, within_us);
         }
         self.forget();
-        Ok(())
+        self.sweep()
     }
 
     fn delta(&mut self, out: &mut Vec<StateBlock>) -> Result<()> {
@@ -306,8 +310,7 @@ impl Operator for Dedupe {
         }
         let groups = std::mem::take(&mut self.changes);
         groups.iter().for_each(|g| self.changed[*g] = false);
-        self.blocks(&groups, out)?;
-        self.sweep()
+        self.blocks(&groups, out)
     }
 
     fn base(&mut self, out: &mut Vec<StateBlock>) -> Result<()> {
