@@ -14,6 +14,7 @@
 //! Nothing of DataFusion runs a query here: its physical operators are not part of this program.
 
 mod assign;
+mod attach;
 mod caps;
 mod error;
 mod expr;
@@ -30,6 +31,7 @@ mod stage;
 mod tests;
 mod tvf;
 
+pub use attach::{Attached, attach};
 pub use error::{EXPRESSION, QUERY};
 pub use expr::Expression;
 pub use form::{WindowForm, plan_window};
