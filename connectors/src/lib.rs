@@ -3,5 +3,4 @@
 pub mod discard;
 pub mod file;
 pub mod format;
-pub mod generator;
 pub mod stdio;
