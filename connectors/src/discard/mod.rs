@@ -3,6 +3,7 @@
 //! Delivery: trivially exactly once, nothing leaves.
 
 pub mod config;
+pub mod kind;
 mod sink;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ pub mod config;
 pub(crate) mod cut;
 mod follow;
 mod identity;
+pub mod kind;
 pub mod open;
 mod part;
 mod place;

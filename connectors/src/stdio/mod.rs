@@ -4,6 +4,7 @@
 //! at-most-once. `stdout`: written as batches come and once more after a restart: at-least-once.
 
 pub mod config;
+pub mod kind;
 mod sink;
 mod source;
 #[cfg(test)]
