@@ -149,7 +149,7 @@ impl Follower {
         if self.shared.config.on_lost == OnLost::Fail {
             return Err(lost);
         }
-        self.shared.tell(as_warning(lost));
+        self.shared.tell_as_warning(lost);
         match here {
             Some(file) => self.turn_to(file),
             None => {
@@ -541,9 +541,4 @@ fn last_line_end(file: &File) -> std::io::Result<u64> {
         end = from;
     }
     Ok(0)
-}
-
-fn as_warning(mut problem: Problem) -> Problem {
-    problem.severity = millstream::problem::Severity::Warning;
-    problem
 }

@@ -2,8 +2,10 @@
 
 use crate::file::config::{Compression, FileSourceConfig, OnLost, Paths, ReadMode, Start};
 use crate::file::cut::Lines;
-use crate::file::units::{ByteSize, Duration};
+use millstream_pipelines::units::{ByteSize, Duration};
 use crate::file::{Access, FileSource};
+use crate::format::Format;
+use arrow::datatypes::{DataType, Field, Schema};
 use millstream::Problem;
 use millstream::connect::{Body, PartitionId, Polled, Position, Reader, Source};
 use std::fs;
@@ -15,6 +17,7 @@ fn config(path: &str, read: ReadMode) -> FileSourceConfig {
     FileSourceConfig {
         path: Paths(vec![path.into()]),
         read,
+        format: Format::Text,
         compression: Compression::Auto,
         start: Start::Beginning,
         max_line: ByteSize::mib(4),
@@ -47,8 +50,8 @@ impl Bench {
     }
     fn source(&self, config: FileSourceConfig) -> FileSource {
         let told = Arc::clone(&self.told);
-        let no_decoder = Arc::new(|_: &_| Err(Problem::internal("these tests read bytes")));
-        FileSource::new(config, Access::new(self.dir.path()), false, no_decoder).with_events(Arc::new(move |p| told.lock().unwrap().push(p)))
+        let schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
+        FileSource::new(config, Access::new(self.dir.path()), schema).with_events(Arc::new(move |p| told.lock().unwrap().push(p)))
     }
     fn codes(&self) -> Vec<String> {
         self.told.lock().unwrap().iter().map(|p| p.code.to_string()).collect()
