@@ -9,9 +9,9 @@
 //! projected to the columns that the plan uses. Position and rows travel together: a position is in a
 //! checkpoint exactly when its rows are in that epoch or an earlier one.
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::time::{Epoch, Micros};
-use crate::Result;
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -136,7 +136,10 @@ impl Payload {
     pub fn size(&self) -> usize {
         match &self.body {
             Body::Bytes { data, .. } => data.len(),
-            Body::Messages(m) => m.iter().map(|m| 64 + m.key.as_ref().map_or(0, |k| k.len()) + m.value.as_ref().map_or(0, |v| v.len())).sum(),
+            Body::Messages(m) => m
+                .iter()
+                .map(|m| 64 + m.key.as_ref().map_or(0, |k| k.len()) + m.value.as_ref().map_or(0, |v| v.len()))
+                .sum(),
             Body::Rows { rows, .. } => rows.get_array_memory_size(),
         }
     }
