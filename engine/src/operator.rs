@@ -3,11 +3,12 @@
 //! Timely types do not appear here. A stage is fused with its neighbours into one chain; an operator
 //! stands alone behind its inputs and is called in epoch order.
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::time::{Epoch, Watermark};
-use crate::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A row that a node refuses, on its way to the node's `errors` port.
@@ -44,8 +45,18 @@ impl Emit {
         }
     }
     /// Refuses row `row` of `batch`: it becomes a dead letter.
-    pub fn reject(&mut self, batch: &Batch, row: usize, code: &'static str, message: impl Into<String>) {
-        self.rejected.push(Rejected { row: batch.slice(row, 1), code, message: message.into() });
+    pub fn reject(
+        &mut self,
+        batch: &Batch,
+        row: usize,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.rejected.push(Rejected {
+            row: batch.slice(row, 1),
+            code,
+            message: message.into(),
+        });
     }
     /// Counts rows that were dropped on purpose.
     pub fn filtered(&mut self, rows: usize) {
@@ -59,6 +70,30 @@ impl Emit {
 pub trait Stage: 'static {
     /// Works on one batch.
     fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()>;
+}
+
+/// Which columns of its input a node needs; the rest is never decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All of them.
+    All,
+    /// Just these: the output is computed from them.
+    Only(Vec<String>),
+    /// Whatever is wanted of its output, and these as well: the input passes through.
+    Extra(Vec<String>),
+}
+
+impl Reads {
+    /// What the input must provide when `output` is wanted; `None` = all columns.
+    pub fn demand(&self, output: &Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
+        match self {
+            Reads::All => None,
+            Reads::Only(columns) => Some(columns.iter().cloned().collect()),
+            Reads::Extra(columns) => output
+                .as_ref()
+                .map(|o| o.iter().chain(columns).cloned().collect()),
+        }
+    }
 }
 
 /// Makes the stage of one worker, for input of exactly this schema (after column pruning).
@@ -145,11 +180,17 @@ pub struct KeyGroups {
 
 impl KeyGroups {
     /// All groups.
-    pub const ALL: KeyGroups = KeyGroups { from: 0, to: crate::key::GROUPS };
+    pub const ALL: KeyGroups = KeyGroups {
+        from: 0,
+        to: crate::key::GROUPS,
+    };
     /// The groups of worker `worker` of `workers`.
     pub fn of(worker: usize, workers: usize) -> KeyGroups {
         let first = |w: usize| (w * crate::key::GROUPS).div_ceil(workers);
-        KeyGroups { from: first(worker), to: first(worker + 1) }
+        KeyGroups {
+            from: first(worker),
+            to: first(worker + 1),
+        }
     }
     /// True if the group is in the range.
     pub fn contains(&self, group: u8) -> bool {

@@ -1,5 +1,6 @@
 //! [`WindowAggregate`]: a GROUP BY over tumbling, hopping or existing windows.
 
+use super::RESULTS;
 use super::grid::{Grid, Span};
 use super::pane::Pane;
 use super::part::Part;
@@ -7,7 +8,6 @@ use super::place::{Spread, route, spread};
 use super::plan::{Evaluated, Plan, States, Times};
 use super::segment::{Closed, check_types, held_back, own_rows};
 use super::spec::{AggregateSpec, Window};
-use super::RESULTS;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
@@ -128,9 +128,8 @@ impl WindowAggregate {
 
     fn emit(&self, part: Part, window: Span, out: &mut Emit) -> Result<()> {
         let (rows, keys, values) = part.into_results()?;
-        let constant = |v: i64| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC"))
-        };
+        let constant =
+            |v: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC")) };
         let batch = self.plan.output_rows(rows, keys, constant(window.start), constant(window.end), values)?;
         send_in_batches(&batch, RESULTS, out);
         Ok(())
@@ -141,9 +140,7 @@ impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         match self.input {
             Input::Partials => self.add_partials(&batch.rows),
-            Input::Rows => {
-                self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out))
-            }
+            Input::Rows => self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out)),
         }
     }
 

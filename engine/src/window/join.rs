@@ -10,9 +10,7 @@ use crate::batch::{BATCH_ROWS, Batch, record_batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take, take_record_batch};
 use arrow::datatypes::{Field, Int64Type, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;

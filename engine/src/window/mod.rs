@@ -58,6 +58,8 @@ pub use join::WindowJoin;
 pub use partial::{WindowPartial, partial_keys, partial_schema};
 #[cfg(feature = "sql")]
 pub use session::SessionAggregate;
+#[cfg(feature = "sql")]
+pub use spec::{Aggregate, AggregateSpec, JoinKind, JoinSpec, KeyColumn, Window, WindowEnd};
 
 /// Output port of results.
 pub const RESULTS: usize = 0;

@@ -12,9 +12,7 @@ use crate::batch::{Batch, record_batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion_common::ScalarValue;
@@ -385,12 +383,8 @@ impl Operator for SessionAggregate {
     }
 
     fn size(&self) -> StateSize {
-        let accumulators: usize =
-            self.sessions.iter().flatten().flat_map(|s| &s.accumulators).map(|a| a.size()).sum();
+        let accumulators: usize = self.sessions.iter().flatten().flat_map(|s| &s.accumulators).map(|a| a.size()).sum();
         let sessions = self.by_end.len() * size_of::<(i64, usize, Session)>();
-        StateSize {
-            keys: self.by_end.len() as u64,
-            bytes: (self.groups.bytes() + accumulators + sessions) as u64,
-        }
+        StateSize { keys: self.by_end.len() as u64, bytes: (self.groups.bytes() + accumulators + sessions) as u64 }
     }
 }

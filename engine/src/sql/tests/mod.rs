@@ -1,0 +1,3 @@
+//! Tests of the SQL bridge, by part.
+
+mod expr;
