@@ -47,7 +47,13 @@ pub struct WindowAggregate {
     dropped: BTreeSet<i64>,
     block_schema: SchemaRef,
     scratch: Vec<usize>,
+    size: StateSize,
+    closes: u64,
 }
+
+/// With more panes than this the size is measured at every so many closes only: it is asked for at
+/// each, a hundred times a second.
+const PANES_MEASURED: usize = 64;
 
 impl WindowAggregate {
     /// Errors: `WINDOW-SIZE`, and those of the aggregates. Sessions have an operator of their own,
@@ -66,6 +72,8 @@ impl WindowAggregate {
             closed: Closed::default(),
             dropped: BTreeSet::new(),
             scratch: Vec::new(),
+            size: StateSize::default(),
+            closes: 0,
         })
     }
 
@@ -112,6 +120,26 @@ impl WindowAggregate {
         Ok(part)
     }
 
+    /// Emits the windows that ended after `after` and are closed now.
+    fn close_windows(&mut self, mut after: i64, out: &mut Emit) -> Result<()> {
+        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
+            let part = self.take_window(window)?;
+            self.emit(part, window, out)?;
+            after = window.end;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        self.closes += 1;
+        if self.panes.len() <= PANES_MEASURED || self.closes.is_multiple_of(PANES_MEASURED as u64) {
+            self.size = StateSize {
+                keys: self.panes.values().map(|p| p.len() as u64).sum(),
+                bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
+            };
+        }
+    }
+
     fn take_pane(&mut self, span: Span) -> Pane {
         let pane = self.panes.remove(&span).expect("the caller found it");
         if pane.is_saved() {
@@ -145,15 +173,11 @@ impl Operator for WindowAggregate {
     }
 
     fn on_close(&mut self, _epoch: Epoch, watermark: Watermark, out: &mut Emit) -> Result<()> {
-        let mut after = self.closed.until;
-        if !self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
-            return Ok(());
+        let after = self.closed.until;
+        if self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
+            self.close_windows(after, out)?;
         }
-        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
-            let part = self.take_window(window)?;
-            self.emit(part, window, out)?;
-            after = window.end;
-        }
+        self.measure();
         Ok(())
     }
 
@@ -210,10 +234,7 @@ impl Operator for WindowAggregate {
     }
 
     fn size(&self) -> StateSize {
-        StateSize {
-            keys: self.panes.values().map(|p| p.len() as u64).sum(),
-            bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
-        }
+        self.size
     }
 }
 
