@@ -3,7 +3,11 @@
 //! Every line carries the time at which it was sent, so the reader needs no table of what is under way,
 //! and a program may drop or reorder lines. Both ends read the same clock, that of this process.
 
+use super::Plan;
 use super::measure::{self, Cost};
+use super::report::{Case, Figure, Table};
+use super::workloads::{fresh, millstream};
+use crate::shell;
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -20,24 +24,80 @@ const KEYS: u64 = 1000;
 /// The first lines meet a program that is still starting; they are sent but not counted.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+const LINES_PER_S: u64 = 10_000;
+const P50_OVER_CAT_BAR_MS: f64 = 0.15;
+const P99_OVER_CAT_BAR_MS: f64 = 2.0;
+
+/// W5: how long a line is inside, compared with `cat` in the same minute.
+pub fn table(plan: &Plan) -> Result<Table> {
+    let run = fresh(&plan.folder.join("run"))?;
+    let mut pairs = Vec::new();
+    for _ in 0..plan.runs {
+        let report = run.join("cost.json");
+        let cat = measure_lines(&shell::program("cat"), &report, LINES_PER_S, plan.seconds)?;
+        let state = fresh(&run.join("w5"))?;
+        let ours = measure_lines(
+            &millstream(plan, "pipelines/latency/pipeline.yaml", &state),
+            &report,
+            LINES_PER_S,
+            plan.seconds,
+        )?;
+        pairs.push((cat, ours));
+    }
+    pairs.sort_by(|a, b| (a.1.p99_ms - a.0.p99_ms).total_cmp(&(b.1.p99_ms - b.0.p99_ms)));
+    let (cat, ours) = &pairs[pairs.len() / 2];
+    let case = |name: &str, l: &Latency, over_cat: Option<&Latency>| Case {
+        name: name.into(),
+        answer: format!("{} lines", l.lines),
+        figures: vec![
+            Figure::new("p50_ms", l.p50_ms)
+                .bar(over_cat.map(|cat| cat.p50_ms + P50_OVER_CAT_BAR_MS)),
+            Figure::new("p99_ms", l.p99_ms)
+                .bar(over_cat.map(|cat| cat.p99_ms + P99_OVER_CAT_BAR_MS)),
+            Figure::new("max_ms", l.max_ms),
+            Figure::new("sender_behind_ms", l.behind_ms),
+            Figure::new("cpu_s", l.cost.cpu_s),
+            Figure::new(
+                "memory_mib",
+                l.cost.memory_bytes as f64 / f64::from(1 << 20),
+            ),
+        ],
+    };
+    let shape = format!(
+        "{LINES_PER_S} lines/s of 150 bytes for {} s after 2 s of warm-up, standard input to standard output, a keyed \
+         count beside it, a checkpoint every second; of {} pair(s) of runs the one with the median p99. Bars: `cat` plus {P50_OVER_CAT_BAR_MS} and {P99_OVER_CAT_BAR_MS} ms.",
+        plan.seconds, plan.runs
+    );
+    Ok(Table {
+        title: "W5 latency".into(),
+        shape,
+        cases: vec![case("cat", cat, None), case("millstream", ours, Some(cat))],
+    })
+}
+
 /// Times that lines spent in a program, in milliseconds, and what the program used.
-pub struct Latency {
+struct Latency {
     /// Half of the lines were faster.
-    pub p50_ms: f64,
+    p50_ms: f64,
     /// 99 of 100 lines were faster.
-    pub p99_ms: f64,
+    p99_ms: f64,
     /// The slowest line.
-    pub max_ms: f64,
+    max_ms: f64,
     /// Lines counted.
-    pub lines: u64,
+    lines: u64,
     /// The longest time by which the sender was late: it could not write, or was not scheduled.
-    pub behind_ms: f64,
+    behind_ms: f64,
     /// The whole run.
-    pub cost: Cost,
+    cost: Cost,
 }
 
 /// Sends `per_second` lines for warm-up plus `seconds` through `command`.
-pub fn measure(command: &Command, report: &Path, per_second: u64, seconds: u64) -> Result<Latency> {
+fn measure_lines(
+    command: &Command,
+    report: &Path,
+    per_second: u64,
+    seconds: u64,
+) -> Result<Latency> {
     let mut running = measure::start(command, None, report, |measuring| {
         measuring.stdin(Stdio::piped()).stdout(Stdio::piped());
     })?;

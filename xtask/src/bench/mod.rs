@@ -103,7 +103,7 @@ fn tables(plan: &Plan, asked: &[String]) -> Result<Vec<Table>> {
         let table = match name {
             "w1" => workloads::nexmark(plan)?,
             "w2" => workloads::log_cleansing(plan)?,
-            "w5" => workloads::latency(plan)?,
+            "w5" => latency::table(plan)?,
             _ => workloads::engine()?,
         };
         println!("{}", table.markdown());

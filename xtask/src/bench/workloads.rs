@@ -3,7 +3,7 @@
 use super::answers::{self, Answer, Cleansed};
 use super::measure::{self, Cost};
 use super::report::{Case, Figure, Table};
-use super::{Plan, generate, latency};
+use super::{Plan, generate};
 use crate::demo::parameter;
 use crate::shell;
 use anyhow::{Context, Result, ensure};
@@ -248,7 +248,8 @@ fn batch_run(plan: &Plan, pipeline: &str, input: &Path) -> Result<(Cost, PathBuf
     Ok((cost, out))
 }
 
-fn millstream(plan: &Plan, pipeline: &str, run: &Path) -> Command {
+/// `millstream run` of that pipeline with its state under `run`.
+pub fn millstream(plan: &Plan, pipeline: &str, run: &Path) -> Command {
     let mut command = shell::program(&plan.binary);
     command
         .arg("run")
@@ -261,7 +262,8 @@ fn millstream(plan: &Plan, pipeline: &str, run: &Path) -> Command {
     command
 }
 
-fn fresh(folder: &Path) -> Result<PathBuf> {
+/// The folder, empty.
+pub fn fresh(folder: &Path) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
@@ -304,57 +306,6 @@ fn shape(plan: &Plan, data: &str) -> String {
         "{data}, {PARTS} part files, {workers}, exactly once, a checkpoint every second; {} run(s) of a whole process.",
         plan.runs
     )
-}
-
-const LINES_PER_S: u64 = 10_000;
-const P50_OVER_CAT_BAR_MS: f64 = 0.15;
-const P99_OVER_CAT_BAR_MS: f64 = 2.0;
-
-/// W5: how long a line is inside, compared with `cat` in the same minute.
-pub fn latency(plan: &Plan) -> Result<Table> {
-    let run = fresh(&plan.folder.join("run"))?;
-    let mut pairs = Vec::new();
-    for _ in 0..plan.runs {
-        let report = run.join("cost.json");
-        let cat = latency::measure(&shell::program("cat"), &report, LINES_PER_S, plan.seconds)?;
-        let state = fresh(&run.join("w5"))?;
-        let ours = latency::measure(
-            &millstream(plan, "pipelines/latency/pipeline.yaml", &state),
-            &report,
-            LINES_PER_S,
-            plan.seconds,
-        )?;
-        pairs.push((cat, ours));
-    }
-    pairs.sort_by(|a, b| (a.1.p99_ms - a.0.p99_ms).total_cmp(&(b.1.p99_ms - b.0.p99_ms)));
-    let (cat, ours) = &pairs[pairs.len() / 2];
-    let case = |name: &str, l: &latency::Latency, over_cat: Option<&latency::Latency>| Case {
-        name: name.into(),
-        answer: format!("{} lines", l.lines),
-        figures: vec![
-            Figure::new("p50_ms", l.p50_ms)
-                .bar(over_cat.map(|cat| cat.p50_ms + P50_OVER_CAT_BAR_MS)),
-            Figure::new("p99_ms", l.p99_ms)
-                .bar(over_cat.map(|cat| cat.p99_ms + P99_OVER_CAT_BAR_MS)),
-            Figure::new("max_ms", l.max_ms),
-            Figure::new("sender_behind_ms", l.behind_ms),
-            Figure::new("cpu_s", l.cost.cpu_s),
-            Figure::new(
-                "memory_mib",
-                l.cost.memory_bytes as f64 / f64::from(1 << 20),
-            ),
-        ],
-    };
-    let shape = format!(
-        "{LINES_PER_S} lines/s of 150 bytes for {} s after 2 s of warm-up, standard input to standard output, at least once, a keyed \
-         count beside it, a checkpoint every second; of {} pair(s) of runs the one with the median p99. Bars: `cat` plus {P50_OVER_CAT_BAR_MS} and {P99_OVER_CAT_BAR_MS} ms.",
-        plan.seconds, plan.runs
-    );
-    Ok(Table {
-        title: "W5 latency".into(),
-        shape,
-        cases: vec![case("cat", cat, None), case("millstream", ours, Some(cat))],
-    })
 }
 
 /// The engine's own benches, which print their figures themselves.
