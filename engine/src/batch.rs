@@ -1,8 +1,6 @@
 //! The one container on every edge: an Arrow record batch, its weights, and where its rows came from.
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
@@ -76,10 +74,7 @@ impl Charge {
     /// Adds `bytes` to `account` until dropped.
     pub fn new(bytes: u64, account: &Arc<AtomicU64>) -> Arc<Charge> {
         account.fetch_add(bytes, Ordering::Relaxed);
-        Arc::new(Charge {
-            bytes,
-            account: Arc::clone(account),
-        })
+        Arc::new(Charge { bytes, account: Arc::clone(account) })
     }
 }
 
@@ -98,12 +93,7 @@ impl Default for Batch {
 impl Batch {
     /// Insertions without origin.
     pub fn new(rows: RecordBatch) -> Batch {
-        Batch {
-            rows,
-            diff: None,
-            origin: None,
-            charge: None,
-        }
+        Batch { rows, diff: None, origin: None, charge: None }
     }
     /// A changelog batch: one weight per row.
     ///
@@ -111,12 +101,7 @@ impl Batch {
     /// When the lengths differ.
     pub fn with_diff(rows: RecordBatch, diff: Int64Array) -> Batch {
         assert_eq!(rows.num_rows(), diff.len(), "one weight per row");
-        Batch {
-            rows,
-            diff: Some(diff),
-            origin: None,
-            charge: None,
-        }
+        Batch { rows, diff: Some(diff), origin: None, charge: None }
     }
     /// Number of rows.
     pub fn len(&self) -> usize {
@@ -140,12 +125,7 @@ impl Batch {
     /// When the number of rows differs.
     pub fn with_rows(&self, rows: RecordBatch) -> Batch {
         assert_eq!(self.len(), rows.num_rows(), "one new row per old row");
-        Batch {
-            rows,
-            diff: self.diff.clone(),
-            origin: self.origin.clone(),
-            charge: self.charge.clone(),
-        }
+        Batch { rows, diff: self.diff.clone(), origin: self.origin.clone(), charge: self.charge.clone() }
     }
     /// Keeps the rows where `mask` is true (NULL counts as false); weights and origin follow.
     ///
@@ -154,8 +134,7 @@ impl Batch {
     pub fn filter(&self, mask: &BooleanArray) -> Batch {
         let keep = |a: &dyn Array| compute::filter(a, mask).expect("mask has one value per row");
         Batch {
-            rows: compute::filter_record_batch(&self.rows, mask)
-                .expect("mask has one value per row"),
+            rows: compute::filter_record_batch(&self.rows, mask).expect("mask has one value per row"),
             diff: self.diff.as_ref().map(|d| downcast::<Int64Array>(&keep(d))),
             origin: self.origin.as_ref().map(|o| Origin {
                 positions: downcast::<UInt64Array>(&keep(&o.positions)),
@@ -171,25 +150,15 @@ impl Batch {
         Batch {
             rows: self.rows.slice(offset, length),
             diff: self.diff.as_ref().map(|d| d.slice(offset, length)),
-            origin: self.origin.as_ref().map(|o| Origin {
-                positions: o.positions.slice(offset, length),
-                ..o.clone()
-            }),
+            origin: self.origin.as_ref().map(|o| Origin { positions: o.positions.slice(offset, length), ..o.clone() }),
             charge: self.charge.clone(),
         }
     }
     /// Only the named columns, in that order; a name that is not there is left out.
     pub fn project(&self, names: &[&str]) -> Batch {
         let schema = self.rows.schema();
-        let indices: Vec<usize> = names
-            .iter()
-            .filter_map(|n| schema.index_of(n).ok())
-            .collect();
-        self.with_rows(
-            self.rows
-                .project(&indices)
-                .expect("indices come from the schema"),
-        )
+        let indices: Vec<usize> = names.iter().filter_map(|n| schema.index_of(n).ok()).collect();
+        self.with_rows(self.rows.project(&indices).expect("indices come from the schema"))
     }
 }
 
@@ -199,14 +168,9 @@ impl Batch {
 /// When columns and schema do not fit: callers build both from the same plan.
 pub fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema, columns, &options)
-        .expect("columns are built for this schema")
+    RecordBatch::try_new_with_options(schema, columns, &options).expect("columns are built for this schema")
 }
 
 fn downcast<T: Array + Clone + 'static>(array: &ArrayRef) -> T {
-    array
-        .as_any()
-        .downcast_ref::<T>()
-        .expect("filter keeps the type")
-        .clone()
+    array.as_any().downcast_ref::<T>().expect("filter keeps the type").clone()
 }

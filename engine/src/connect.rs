@@ -138,10 +138,7 @@ impl Payload {
             Body::Bytes { data, .. } => data.len(),
             Body::Messages(m) => m
                 .iter()
-                .map(|m| {
-                    64 + m.key.as_ref().map_or(0, |k| k.len())
-                        + m.value.as_ref().map_or(0, |v| v.len())
-                })
+                .map(|m| 64 + m.key.as_ref().map_or(0, |k| k.len()) + m.value.as_ref().map_or(0, |v| v.len()))
                 .sum(),
             Body::Rows { rows, .. } => rows.get_array_memory_size(),
         }
@@ -189,20 +186,8 @@ impl Decoded {
         }
     }
     /// Sets a record aside.
-    pub fn reject(
-        &mut self,
-        position: u64,
-        code: &'static str,
-        message: impl Into<String>,
-        payload: Bytes,
-    ) {
-        self.rejects.push(Reject {
-            position,
-            code,
-            message: message.into(),
-            key: None,
-            payload,
-        });
+    pub fn reject(&mut self, position: u64, code: &'static str, message: impl Into<String>, payload: Bytes) {
+        self.rejects.push(Reject { position, code, message: message.into(), key: None, payload });
     }
 }
 

@@ -8,12 +8,13 @@
 //! * [`connect`]: what a connector implements: [`connect::Source`], [`connect::Decoder`], [`connect::Sink`].
 //! * [`operator`]: what a node implements: [`operator::Stage`] (stateless) and [`operator::Operator`] (with state).
 //! * [`key`]: the frozen key hash and the key groups.
+//! * [`window`]: aggregates, sessions and joins over event-time windows.
+//! * [`dedupe`]: the first row of each key.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
 //! * [`dead`]: dead letters.
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
 //! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
 //! * [`metrics`]: what a running job counts.
-//! * `window` (feature `sql`): window operators.
 //! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
@@ -24,6 +25,7 @@
 pub mod batch;
 pub mod connect;
 pub mod dead;
+pub mod dedupe;
 pub mod json;
 pub mod key;
 pub mod metrics;
@@ -34,7 +36,6 @@ pub mod runtime;
 pub mod sql;
 pub mod state;
 pub mod time;
-#[cfg(feature = "sql")]
 pub mod window;
 
 pub use arrow;

@@ -45,18 +45,8 @@ impl Emit {
         }
     }
     /// Refuses row `row` of `batch`: it becomes a dead letter.
-    pub fn reject(
-        &mut self,
-        batch: &Batch,
-        row: usize,
-        code: &'static str,
-        message: impl Into<String>,
-    ) {
-        self.rejected.push(Rejected {
-            row: batch.slice(row, 1),
-            code,
-            message: message.into(),
-        });
+    pub fn reject(&mut self, batch: &Batch, row: usize, code: &'static str, message: impl Into<String>) {
+        self.rejected.push(Rejected { row: batch.slice(row, 1), code, message: message.into() });
     }
     /// Counts rows that were dropped on purpose.
     pub fn filtered(&mut self, rows: usize) {
@@ -89,9 +79,7 @@ impl Reads {
         match self {
             Reads::All => None,
             Reads::Only(columns) => Some(columns.iter().cloned().collect()),
-            Reads::Extra(columns) => output
-                .as_ref()
-                .map(|o| o.iter().chain(columns).cloned().collect()),
+            Reads::Extra(columns) => output.as_ref().map(|o| o.iter().chain(columns).cloned().collect()),
         }
     }
 }
@@ -180,17 +168,11 @@ pub struct KeyGroups {
 
 impl KeyGroups {
     /// All groups.
-    pub const ALL: KeyGroups = KeyGroups {
-        from: 0,
-        to: crate::key::GROUPS,
-    };
+    pub const ALL: KeyGroups = KeyGroups { from: 0, to: crate::key::GROUPS };
     /// The groups of worker `worker` of `workers`.
     pub fn of(worker: usize, workers: usize) -> KeyGroups {
         let first = |w: usize| (w * crate::key::GROUPS).div_ceil(workers);
-        KeyGroups {
-            from: first(worker),
-            to: first(worker + 1),
-        }
+        KeyGroups { from: first(worker), to: first(worker + 1) }
     }
     /// True if the group is in the range.
     pub fn contains(&self, group: u8) -> bool {

@@ -1,6 +1,7 @@
 //! Files on this machine.
 pub mod config;
-mod cut;
+pub mod kind;
+pub(crate) mod cut;
 mod encode;
 mod follow;
 mod identity;

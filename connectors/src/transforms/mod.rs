@@ -14,16 +14,18 @@
 //! Nothing is lost: every row in is sent, rejected or counted as filtered.
 
 pub mod columns;
+pub mod kinds;
 pub mod limits;
 pub mod ordered;
 pub mod parse;
-// pub mod redact;
+pub mod redact;
 pub mod route;
 pub mod time_text;
 pub mod types;
 pub mod union;
 
 use arrow::datatypes::{Schema, SchemaRef};
+pub use millstream::operator::Reads;
 use millstream::operator::StageFactory;
 use millstream::problem::nearest;
 use millstream::{Place, Problem};
@@ -40,14 +42,6 @@ pub struct Planned {
     pub stage: StageFactory,
 }
 
-/// Which columns of its input a transform depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reads {
-    /// The output depends on these input columns only.
-    Only(Vec<String>),
-    /// The input passes through, and these are needed as well.
-    Extra(Vec<String>),
-}
 
 /// A problem with the key `field` of a node's config.
 fn at_key(code: &'static str, field: &str, what: impl Into<String>) -> Problem {

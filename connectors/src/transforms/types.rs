@@ -272,7 +272,7 @@ mod tests {
         for bad in ["int", "timestamp(min)", "decimal(39, 2)", "decimal(2, 3)", "decimal()", "", "list(int64)", "(", ")"] {
             assert_eq!(read(bad).unwrap_err().code, "TYPE-UNKNOWN", "{bad}");
         }
-        assert_eq!(FieldType::read("types", "int46").unwrap_err().help.as_deref(), Some("did you mean `int64`?"));
+        assert_eq!(FieldType::read("types", "timestmp").unwrap_err().help.as_deref(), Some("did you mean `timestamp`?"));
     }
 
     #[test]

@@ -247,7 +247,9 @@ impl Committer {
             }
             Part::State { id, fingerprint, watermark, blocks } => {
                 body.watermarks.insert(id.clone(), watermark);
-                body.state.push(StateDelta { id, fingerprint, blocks });
+                if !fingerprint.is_empty() {
+                    body.state.push(StateDelta { id, fingerprint, blocks });
+                }
             }
             Part::Sink { node, worker, handle } => {
                 body.sinks.entry(node.to_string()).or_default().push(handle.clone());

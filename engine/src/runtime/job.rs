@@ -7,7 +7,7 @@ use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
-use crate::connect::{Handle, PartitionId};
+use crate::connect::{Handle, PartitionId, Position};
 use crate::metrics::{Metrics, NodeMetrics, NodeReading};
 use crate::plan::{NodeId, Pipeline, Prepared, Work};
 use crate::state::fs::RealFs;
@@ -200,7 +200,9 @@ fn check_state(prepared: &Prepared, tail: Option<&Committed>) -> Result<()> {
         .nodes
         .iter()
         .filter_map(|n| match &n.work {
-            Work::Operator { fingerprint, .. } => Some((format!("{}/{}", n.name, n.role), fingerprint.as_str())),
+            Work::Operator { fingerprint, .. } if !fingerprint.is_empty() => {
+                Some((format!("{}/{}", n.name, n.role), fingerprint.as_str()))
+            }
             _ => None,
         })
         .collect();
@@ -297,6 +299,10 @@ impl Launch<'_> {
                 let saved = restored.positions.get(&*node.name);
                 let known: Vec<PartitionId> =
                     saved.into_iter().flatten().filter(|(_, s)| !s.ended).map(|(id, _)| Arc::clone(id)).collect();
+                if let Some(saved) = saved.filter(|s| !s.is_empty()) {
+                    let positions: Vec<(PartitionId, Position)> = saved.iter().map(|(id, s)| (Arc::clone(id), s.at.clone())).collect();
+                    source.resume(&positions).map_err(|p| p.node(&*node.name))?;
+                }
                 let found = intake::discover(shared, source, &known).map_err(|p| p.node(&*node.name))?;
                 all.insert(index, found);
             }

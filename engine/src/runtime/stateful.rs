@@ -232,7 +232,9 @@ impl Run {
         }
         if !self.around.shared.marked(epoch, epoch + 1).is_empty() {
             let mut blocks = Vec::new();
-            self.operator.delta(&mut blocks)?;
+            if !self.fingerprint.is_empty() {
+                self.operator.delta(&mut blocks)?;
+            }
             let (id, fingerprint) = (self.id.clone(), self.fingerprint.clone());
             self.participant.contribute(epoch, Part::State { id, fingerprint, watermark: self.watermark.0, blocks });
         }

@@ -6,7 +6,6 @@
 
 use crate::batch::Batch;
 use crate::key;
-use arrow::array::ArrayRef;
 use timely::Accountable;
 use timely::communication::Push;
 use timely::dataflow::channels::pushers::exchange::Distributor;
@@ -47,10 +46,10 @@ impl ByKey {
 impl Distributor<Batch> for ByKey {
     fn partition<T: Clone, P: Push<Message<T, Batch>>>(&mut self, batch: &mut Batch, stamp: &Stamp<T>, pushers: &mut [P]) {
         let batch = std::mem::take(batch);
-        let columns: Vec<ArrayRef> =
-            self.columns.iter().map(|c| batch.column(c).expect("the planner exchanges by columns of the input").clone()).collect();
-        self.hashes.clear();
-        key::hash_rows(&columns, &mut self.hashes).expect("the planner exchanges by hashable columns");
+        let schema = batch.schema();
+        let index = |c: &String| schema.index_of(c).expect("the planner exchanges by columns of the input");
+        let keys: Vec<usize> = self.columns.iter().map(index).collect();
+        key::hash_batch(&batch.rows, &keys, &mut self.hashes).expect("the planner exchanges by hashable columns");
         for (worker, mut part) in key::partition(batch, &self.hashes, pushers.len()) {
             Message::push_at(&mut part, stamp.clone(), &mut pushers[worker]);
         }

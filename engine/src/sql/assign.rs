@@ -28,11 +28,7 @@ pub(super) struct Assign {
 
 impl fmt::Display for Assign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "window {} slide {}us size {}us offset {}us",
-            self.time, self.slide_us, self.size_us, self.offset_us
-        )
+        write!(f, "window {} slide {}us size {}us offset {}us", self.time, self.slide_us, self.size_us, self.offset_us)
     }
 }
 
@@ -47,10 +43,7 @@ impl Assign {
             ));
         }
         let time = time.as_primitive::<TimestampMicrosecondType>();
-        let (mut rows, mut starts) = (
-            Vec::with_capacity(time.len()),
-            Vec::with_capacity(time.len()),
-        );
+        let (mut rows, mut starts) = (Vec::with_capacity(time.len()), Vec::with_capacity(time.len()));
         for (row, &t) in time.values().iter().enumerate() {
             let last = t.saturating_sub((t.wrapping_sub(self.offset_us)).rem_euclid(self.slide_us));
             let windows = ((self.size_us - (t - last)).max(0) + self.slide_us - 1) / self.slide_us;
@@ -65,44 +58,23 @@ impl Assign {
     fn widen(&self, batch: &Batch, rows: &UInt32Array, starts: Vec<i64>) -> Result<Batch, Failure> {
         let once = self.slide_us == self.size_us;
         let pick = |a: &dyn Array| take(a, rows, None).expect("indices are rows of the batch");
-        let mut columns: Vec<ArrayRef> = batch
-            .rows
-            .columns()
-            .iter()
-            .map(|c| {
-                if once {
-                    Arc::clone(c)
-                } else {
-                    pick(c.as_ref())
-                }
-            })
-            .collect();
-        let ends = starts
-            .iter()
-            .map(|s| s.saturating_add(self.size_us))
-            .collect::<Vec<_>>();
-        columns.push(Arc::new(
-            TimestampMicrosecondArray::from(starts).with_timezone("UTC"),
-        ));
-        columns.push(Arc::new(
-            TimestampMicrosecondArray::from(ends).with_timezone("UTC"),
-        ));
-        let widened = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|e| {
-            Failure::Fatal(Problem::internal("windows do not fit their rows").found(e.to_string()))
-        })?;
+        let mut columns: Vec<ArrayRef> =
+            batch.rows.columns().iter().map(|c| if once { Arc::clone(c) } else { pick(c.as_ref()) }).collect();
+        let ends = starts.iter().map(|s| s.saturating_add(self.size_us)).collect::<Vec<_>>();
+        columns.push(Arc::new(TimestampMicrosecondArray::from(starts).with_timezone("UTC")));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(ends).with_timezone("UTC")));
+        let widened = RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|e| Failure::Fatal(Problem::internal("windows do not fit their rows").found(e.to_string())))?;
         if once {
             return Ok(batch.with_rows(widened));
         }
         Ok(Batch {
             rows: widened,
-            diff: batch
-                .diff
+            diff: batch.diff.as_ref().map(|d| pick(d).as_primitive::<Int64Type>().clone()),
+            origin: batch
+                .origin
                 .as_ref()
-                .map(|d| pick(d).as_primitive::<Int64Type>().clone()),
-            origin: batch.origin.as_ref().map(|o| Origin {
-                positions: pick(&o.positions).as_primitive::<UInt64Type>().clone(),
-                ..o.clone()
-            }),
+                .map(|o| Origin { positions: pick(&o.positions).as_primitive::<UInt64Type>().clone(), ..o.clone() }),
             charge: batch.charge.clone(),
         })
     }

@@ -9,8 +9,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use std::sync::Arc;
 
@@ -32,10 +31,7 @@ pub(super) fn capped(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
         "translate" | "encode" | "to_char" => Bound::Fourfold,
         _ => return function,
     };
-    Arc::new(ScalarUDF::new_from_impl(Capped {
-        inner: function,
-        bound,
-    }))
+    Arc::new(ScalarUDF::new_from_impl(Capped { inner: function, bound }))
 }
 
 /// How large the result of one row can be, from its arguments.
@@ -92,22 +88,10 @@ impl ScalarUDFImpl for Capped {
 
 impl Capped {
     fn before(&self, args: &ScalarFunctionArgs) -> Result<()> {
-        let rows = if args
-            .args
-            .iter()
-            .any(|a| matches!(a, ColumnarValue::Array(_)))
-        {
-            args.number_rows
-        } else {
-            1
-        };
+        let rows = if args.args.iter().any(|a| matches!(a, ColumnarValue::Array(_))) { args.number_rows } else { 1 };
         let args: Vec<Arg> = args.args.iter().map(Arg::new).collect::<Result<_>>()?;
         let exact = matches!(self.bound, Bound::Repeat | Bound::Pad);
-        let limit = if exact {
-            RESULT_BYTES_MAX as u64
-        } else {
-            ESTIMATE_BYTES_MAX
-        };
+        let limit = if exact { RESULT_BYTES_MAX as u64 } else { ESTIMATE_BYTES_MAX };
         let mut total = 0u64;
         for row in 0..rows {
             let bytes = self.bound.bytes(&args, row);
@@ -116,11 +100,7 @@ impl Capped {
             }
             total += bytes;
         }
-        if total > BATCH_BYTES_MAX && rows > 1 {
-            too_large(self.inner.name())
-        } else {
-            Ok(())
-        }
+        if total > BATCH_BYTES_MAX && rows > 1 { too_large(self.inner.name()) } else { Ok(()) }
     }
 }
 
@@ -132,13 +112,11 @@ impl Bound {
         match self {
             Bound::Repeat => len(0).saturating_mul(number(1)),
             Bound::Pad => number(1),
-            Bound::Replace => (len(0) / len(1).max(1) + 1)
-                .saturating_mul(len(2))
-                .saturating_add(len(0)),
+            Bound::Replace => (len(0) / len(1).max(1) + 1).saturating_mul(len(2)).saturating_add(len(0)),
             // Each group reference expands to at most the whole subject over all matches.
-            Bound::RegexpReplace => (len(0) + 1)
-                .saturating_mul(len(2))
-                .saturating_add(len(0).saturating_mul(1 + len(2) / 2)),
+            Bound::RegexpReplace => {
+                (len(0) + 1).saturating_mul(len(2)).saturating_add(len(0).saturating_mul(1 + len(2) / 2))
+            }
             Bound::Sum => all().saturating_add(len(0).saturating_mul(args.len() as u64)),
             Bound::Fourfold => all().saturating_mul(4),
         }
@@ -158,9 +136,7 @@ impl Arg {
             ColumnarValue::Array(a) => Arc::clone(a),
             ColumnarValue::Scalar(s) => {
                 let number = match s.cast_to(&DataType::Int64) {
-                    Ok(ScalarValue::Int64(Some(n))) if s.data_type().is_integer() => {
-                        n.max(0) as u64
-                    }
+                    Ok(ScalarValue::Int64(Some(n))) if s.data_type().is_integer() => n.max(0) as u64,
                     _ => 0,
                 };
                 return Ok(Arg::Const(text_len(s.to_array()?.as_ref(), 0), number));
@@ -201,12 +177,10 @@ fn text_len(array: &dyn Array, row: usize) -> u64 {
         DataType::Binary => array.as_binary::<i32>().value_length(row) as usize,
         DataType::LargeBinary => array.as_binary::<i64>().value_length(row) as usize,
         DataType::BinaryView => array.as_binary_view().value(row).len(),
-        DataType::Dictionary(_, _) => {
-            match arrow::compute::cast(&array.slice(row, 1), &DataType::Utf8) {
-                Ok(text) => text.as_string::<i32>().value(0).len(),
-                Err(_) => 0,
-            }
-        }
+        DataType::Dictionary(_, _) => match arrow::compute::cast(&array.slice(row, 1), &DataType::Utf8) {
+            Ok(text) => text.as_string::<i32>().value(0).len(),
+            Err(_) => 0,
+        },
         _ => 0,
     };
     len as u64
@@ -217,14 +191,10 @@ pub(super) fn check_text(name: &str, array: &dyn Array) -> Result<()> {
     let whole = match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().value_data().len(),
         DataType::Binary => array.as_binary::<i32>().value_data().len(),
-        DataType::LargeUtf8 | DataType::Utf8View | DataType::LargeBinary | DataType::BinaryView => {
-            usize::MAX
-        }
+        DataType::LargeUtf8 | DataType::Utf8View | DataType::LargeBinary | DataType::BinaryView => usize::MAX,
         _ => 0,
     };
-    if whole <= RESULT_BYTES_MAX
-        || (0..array.len()).all(|row| text_len(array, row) <= RESULT_BYTES_MAX as u64)
-    {
+    if whole <= RESULT_BYTES_MAX || (0..array.len()).all(|row| text_len(array, row) <= RESULT_BYTES_MAX as u64) {
         return Ok(());
     }
     too_large(name)

@@ -23,11 +23,7 @@ pub(super) fn problem(error: &DataFusionError, text: &str) -> Problem {
     if problem.place.is_none()
         && let Some(span) = span
     {
-        problem = problem.at(Place::text(
-            text,
-            span.start.line as usize,
-            span.start.column as usize,
-        ));
+        problem = problem.at(Place::text(text, span.start.line as usize, span.start.column as usize));
     }
     match &mut problem.place {
         Some(Place::Text { file, .. }) => *file = text.to_owned(),
@@ -61,21 +57,17 @@ fn describe(root: &DataFusionError) -> Problem {
     match root {
         DataFusionError::SQL(e, _) => syntax(e),
         DataFusionError::SchemaError(e, _) => schema(e),
-        DataFusionError::NotImplemented(text) => unsupported(
-            first_line(text),
-            "see the reference of SQL for what is offered",
-        ),
+        DataFusionError::NotImplemented(text) => {
+            unsupported(first_line(text), "see the reference of SQL for what is offered")
+        }
         DataFusionError::Plan(text) => plan(text),
         DataFusionError::Execution(text) if text.contains(TOO_LARGE) => {
             Problem::error("SQL-TOO-LARGE", first_line(text))
         }
         DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => {
-            Problem::error("SQL-VALUE", "a constant in the SQL cannot be evaluated")
-                .found(row_error(root).1)
+            Problem::error("SQL-VALUE", "a constant in the SQL cannot be evaluated").found(row_error(root).1)
         }
-        other => {
-            Problem::internal("the SQL planner failed").found(first_line(&other.strip_backtrace()))
-        }
+        other => Problem::internal("the SQL planner failed").found(first_line(&other.strip_backtrace())),
     }
 }
 
@@ -83,27 +75,17 @@ fn syntax(error: &ParserError) -> Problem {
     let text = match error {
         ParserError::TokenizerError(t) | ParserError::ParserError(t) => t,
         ParserError::RecursionLimitExceeded => {
-            return Problem::error("SQL-TOO-LARGE", "the SQL is nested too deeply")
-                .help("split it over several nodes");
+            return Problem::error("SQL-TOO-LARGE", "the SQL is nested too deeply").help("split it over several nodes");
         }
     };
     let (text, place) = match text.rsplit_once(" at Line: ") {
         Some((text, rest)) => (text, line_column(rest)),
         None => (text.as_str(), None),
     };
-    let problem = match text
-        .strip_prefix("Expected: ")
-        .and_then(|t| t.split_once(", found: "))
-    {
+    let problem = match text.strip_prefix("Expected: ").and_then(|t| t.split_once(", found: ")) {
         Some((expected, found)) => {
-            let found = if found == "EOF" {
-                "the end of the text"
-            } else {
-                found
-            };
-            Problem::error("SQL-SYNTAX", "the SQL cannot be read")
-                .found(found)
-                .expected(expected)
+            let found = if found == "EOF" { "the end of the text" } else { found };
+            Problem::error("SQL-SYNTAX", "the SQL cannot be read").found(found).expected(expected)
         }
         None => Problem::error("SQL-SYNTAX", "the SQL cannot be read").found(first_line(text)),
     };
@@ -121,31 +103,22 @@ fn line_column(text: &str) -> Option<(usize, usize)> {
 
 fn schema(error: &SchemaError) -> Problem {
     match error {
-        SchemaError::FieldNotFound {
-            field,
-            valid_fields,
-        } => {
+        SchemaError::FieldNotFound { field, valid_fields } => {
             let names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
             unknown_column(
                 &field.name,
                 &names,
-                field
-                    .spans()
-                    .first()
-                    .map(|s| (s.start.line as usize, s.start.column as usize)),
+                field.spans().first().map(|s| (s.start.line as usize, s.start.column as usize)),
             )
         }
-        SchemaError::AmbiguousReference { field } => Problem::error(
-            "SQL-AMBIGUOUS-COLUMN",
-            format!("column `{}` is in more than one input", field.name),
-        )
-        .help("write the input's name before it, as in `a.column`"),
-        SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => Problem::error(
-            "SQL-DUPLICATE-COLUMN",
-            format!("two columns are called `{name}`"),
-        )
-        .help("give one of them another name with AS"),
+        SchemaError::AmbiguousReference { field } => {
+            Problem::error("SQL-AMBIGUOUS-COLUMN", format!("column `{}` is in more than one input", field.name))
+                .help("write the input's name before it, as in `a.column`")
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Problem::error("SQL-DUPLICATE-COLUMN", format!("two columns are called `{name}`"))
+                .help("give one of them another name with AS")
+        }
     }
 }
 
@@ -156,9 +129,9 @@ pub(super) fn unknown_column(name: &str, columns: &[&str], at: Option<(usize, us
         .expected(format!("one of {}", columns.join(", ")));
     let cased = columns.iter().find(|c| c.eq_ignore_ascii_case(name));
     let problem = match (cased, nearest(name, columns.iter().copied())) {
-        (Some(c), _) if **c != c.to_lowercase() => problem.help(format!(
-            "names without quotes are read in lower case: write \"{c}\" in double quotes"
-        )),
+        (Some(c), _) if **c != c.to_lowercase() => {
+            problem.help(format!("names without quotes are read in lower case: write \"{c}\" in double quotes"))
+        }
         (_, Some(near)) => problem.help(format!("did you mean `{near}`?")),
         _ => problem,
     };
@@ -170,27 +143,15 @@ pub(super) fn unknown_column(name: &str, columns: &[&str], at: Option<(usize, us
 
 fn plan(text: &str) -> Problem {
     let line = first_line(text);
-    if let Some(name) = line
-        .strip_prefix("Invalid function '")
-        .and_then(|t| t.split('\'').next())
-    {
+    if let Some(name) = line.strip_prefix("Invalid function '").and_then(|t| t.split('\'').next()) {
         return unknown_function(name);
     }
-    if let Some(name) = line
-        .strip_prefix("table '")
-        .and_then(|t| t.split('\'').next())
-    {
+    if let Some(name) = line.strip_prefix("table '").and_then(|t| t.split('\'').next()) {
         return Problem::error("SQL-UNKNOWN-INPUT", format!("there is no input `{name}`"))
             .help("name it under `from`, as in `from: { name: node }`");
     }
-    let is_type = ["coerce", "type", "argument", "signature", "cast"]
-        .iter()
-        .any(|w| line.to_lowercase().contains(w));
-    if is_type {
-        Problem::error("SQL-TYPE", line)
-    } else {
-        Problem::error("SQL-PLAN", line)
-    }
+    let is_type = ["coerce", "type", "argument", "signature", "cast"].iter().any(|w| line.to_lowercase().contains(w));
+    if is_type { Problem::error("SQL-TYPE", line) } else { Problem::error("SQL-PLAN", line) }
 }
 
 fn unknown_function(name: &str) -> Problem {
@@ -200,15 +161,8 @@ fn unknown_function(name: &str) -> Problem {
             "use a column that holds the time, such as `_timestamp`",
         );
     }
-    let problem = Problem::error(
-        "SQL-UNKNOWN-FUNCTION",
-        format!("there is no function `{name}`"),
-    )
-    .found(name);
-    match nearest(
-        name,
-        FUNCTIONS.scalar_names().chain(FUNCTIONS.aggregate_names()),
-    ) {
+    let problem = Problem::error("SQL-UNKNOWN-FUNCTION", format!("there is no function `{name}`")).found(name);
+    match nearest(name, FUNCTIONS.scalar_names().chain(FUNCTIONS.aggregate_names())) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem.help("the reference of SQL lists all functions"),
     }
@@ -244,9 +198,5 @@ fn arrow_code(error: &ArrowError) -> &'static str {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('.')
-        .to_owned()
+    text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }

@@ -64,23 +64,10 @@ impl Expression {
         let physical = physical(&logical, &df).map_err(wrong)?;
         let (_, field) = logical.to_field(&df).map_err(wrong)?;
         let data_type = physical.data_type(schema).map_err(wrong)?;
-        let field = Arc::new(
-            Field::new(&sql, data_type, field.is_nullable())
-                .with_metadata(field.metadata().clone()),
-        );
-        let mut columns: Vec<String> = logical
-            .column_refs()
-            .into_iter()
-            .map(|c| c.name.clone())
-            .collect();
+        let field = Arc::new(Field::new(&sql, data_type, field.is_nullable()).with_metadata(field.metadata().clone()));
+        let mut columns: Vec<String> = logical.column_refs().into_iter().map(|c| c.name.clone()).collect();
         columns.sort_by_key(|c| schema.index_of(c).unwrap_or(usize::MAX));
-        Ok(Expression {
-            sql,
-            logical,
-            physical,
-            field,
-            columns,
-        })
+        Ok(Expression { sql, logical, physical, field, columns })
     }
     /// One value per row.
     ///
@@ -118,18 +105,12 @@ impl Expression {
     pub(super) fn conjuncts(&self, schema: &SchemaRef) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let df = df_schema(schema)?;
         let parts = datafusion_expr::utils::split_conjunction(&self.logical);
-        parts
-            .into_iter()
-            .map(|e| physical(e, &df).map_err(|e| problem(&e, EXPRESSION)))
-            .collect()
+        parts.into_iter().map(|e| physical(e, &df).map_err(|e| problem(&e, EXPRESSION))).collect()
     }
 }
 
 /// Evaluates and checks that no text in the result is above the cap.
-pub(super) fn evaluate(
-    expr: &dyn PhysicalExpr,
-    batch: &RecordBatch,
-) -> datafusion_common::Result<ArrayRef> {
+pub(super) fn evaluate(expr: &dyn PhysicalExpr, batch: &RecordBatch) -> datafusion_common::Result<ArrayRef> {
     let array = expr.evaluate(batch)?.into_array(batch.num_rows())?;
     if !expr.is::<Column>() {
         check_text("the expression", array.as_ref())?;
@@ -138,32 +119,15 @@ pub(super) fn evaluate(
 }
 
 /// Compiles a logical expression; integer arithmetic is checked.
-pub(super) fn physical(
-    expr: &Expr,
-    schema: &DFSchema,
-) -> datafusion_common::Result<Arc<dyn PhysicalExpr>> {
-    let compiled = create_physical_expr(
-        expr,
-        schema,
-        &ExecutionProps::new(),
-        &PhysicalPlanningContext::default(),
-    )?;
+pub(super) fn physical(expr: &Expr, schema: &DFSchema) -> datafusion_common::Result<Arc<dyn PhysicalExpr>> {
+    let compiled = create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
     Ok(compiled.transform_up(checked)?.data)
 }
 
-fn checked(
-    expr: Arc<dyn PhysicalExpr>,
-) -> datafusion_common::Result<Transformed<Arc<dyn PhysicalExpr>>> {
+fn checked(expr: Arc<dyn PhysicalExpr>) -> datafusion_common::Result<Transformed<Arc<dyn PhysicalExpr>>> {
     match expr.downcast_ref::<BinaryExpr>() {
-        Some(b)
-            if matches!(
-                b.op(),
-                Operator::Plus | Operator::Minus | Operator::Multiply
-            ) =>
-        {
-            Ok(Transformed::yes(Arc::new(
-                b.clone().with_fail_on_overflow(true),
-            )))
+        Some(b) if matches!(b.op(), Operator::Plus | Operator::Minus | Operator::Multiply) => {
+            Ok(Transformed::yes(Arc::new(b.clone().with_fail_on_overflow(true))))
         }
         _ => Ok(Transformed::no(expr)),
     }
@@ -174,9 +138,7 @@ pub(super) fn df_schema(schema: &SchemaRef) -> Result<DFSchema> {
 }
 
 pub(super) fn parser_options() -> ParserOptions {
-    ParserOptions::new()
-        .with_collect_spans(true)
-        .with_map_string_types_to_utf8view(false)
+    ParserOptions::new().with_collect_spans(true).with_map_string_types_to_utf8view(false)
 }
 
 fn resolve(sql: &str, schema: &SchemaRef) -> Result<Expr> {
@@ -186,14 +148,10 @@ fn resolve(sql: &str, schema: &SchemaRef) -> Result<Expr> {
     let df: DFSchemaRef = Arc::new(df_schema(schema)?);
     let planner = SqlToRel::new_with_options(&catalog, parser_options());
     refuse_queries(&tree)?;
-    let expr = planner
-        .sql_to_expr(tree, &df, &mut PlannerContext::new())
-        .map_err(wrong)?;
+    let expr = planner.sql_to_expr(tree, &df, &mut PlannerContext::new()).map_err(wrong)?;
     refuse_aggregates(&expr)?;
     check_tree(&expr)?;
-    let context = SimplifyContext::builder()
-        .with_schema(Arc::clone(&df))
-        .build();
+    let context = SimplifyContext::builder().with_schema(Arc::clone(&df)).build();
     let simplifier = ExprSimplifier::new(context);
     let expr = simplifier.coerce(expr, &df).map_err(wrong)?;
     let expr = simplifier.simplify(expr).map_err(wrong)?;
@@ -201,13 +159,8 @@ fn resolve(sql: &str, schema: &SchemaRef) -> Result<Expr> {
     Ok(expr)
 }
 
-fn parse(sql: &str) -> Result<ast::Expr> {
-    let wrong = |e| {
-        problem(
-            &datafusion_common::DataFusionError::SQL(Box::new(e), None),
-            EXPRESSION,
-        )
-    };
+pub(super) fn parse(sql: &str) -> Result<ast::Expr> {
+    let wrong = |e| problem(&datafusion_common::DataFusionError::SQL(Box::new(e), None), EXPRESSION);
     let parser = Parser::new(&GenericDialect {}).with_recursion_limit(DEPTH_MAX);
     let mut parser = parser.try_with_sql(sql).map_err(wrong)?;
     let tree = parser.parse_expr().map_err(wrong)?;
@@ -215,11 +168,7 @@ fn parse(sql: &str) -> Result<ast::Expr> {
     if rest.token == Token::EOF {
         return Ok(tree);
     }
-    let place = Place::text(
-        EXPRESSION,
-        rest.span.start.line as usize,
-        rest.span.start.column as usize,
-    );
+    let place = Place::text(EXPRESSION, rest.span.start.line as usize, rest.span.start.column as usize);
     Err(Problem::error("SQL-SYNTAX", "the SQL cannot be read")
         .at(place)
         .found(rest.token.to_string())

@@ -30,15 +30,10 @@ const STACK_BYTES: usize = 256 * 1024 * 1024;
 pub(super) fn check_source(sql: &str, bytes_max: usize) -> Result<()> {
     if sql.len() > bytes_max {
         let found = format!("{} bytes", sql.len());
-        return Err(too_large(
-            "the SQL text is too long",
-            found,
-            format!("at most {bytes_max} bytes"),
-        ));
+        return Err(too_large("the SQL text is too long", found, format!("at most {bytes_max} bytes")));
     }
     if sql.trim().is_empty() {
-        return Err(Problem::error("SQL-SYNTAX", "the SQL text is empty")
-            .expected("an expression or a query"));
+        return Err(Problem::error("SQL-SYNTAX", "the SQL text is empty").expected("an expression or a query"));
     }
     Ok(())
 }
@@ -47,23 +42,15 @@ pub(super) fn check_source(sql: &str, bytes_max: usize) -> Result<()> {
 pub(super) fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let guarded = || {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or(panic.downcast_ref::<&str>().copied());
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             Err(Problem::internal("the SQL planner panicked").found(text.unwrap_or("no message")))
         })
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("sql-planner".into())
-            .stack_size(STACK_BYTES);
+        let thread = std::thread::Builder::new().name("sql-planner".into()).stack_size(STACK_BYTES);
         match thread.spawn_scoped(scope, guarded) {
             Ok(handle) => handle.join().expect("the closure catches panics"),
-            Err(e) => Err(
-                Problem::outside("SQL-THREAD", "cannot start a thread to plan SQL")
-                    .found(e.to_string()),
-            ),
+            Err(e) => Err(Problem::outside("SQL-THREAD", "cannot start a thread to plan SQL").found(e.to_string())),
         }
     })
 }
@@ -71,37 +58,22 @@ pub(super) fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T
 /// Refuses an expression with too many levels or nodes.
 pub(super) fn check_tree(expr: &Expr) -> Result<()> {
     let mut measure = Measure::default();
-    expr.visit(&mut measure)
-        .map_err(|e| Problem::internal(e.to_string()))?;
+    expr.visit(&mut measure).map_err(|e| Problem::internal(e.to_string()))?;
     if measure.nodes > NODES_MAX {
         let what = "the expression has too many parts";
-        return Err(too_large(
-            what,
-            format!("more than {NODES_MAX}"),
-            format!("at most {NODES_MAX}"),
-        ));
+        return Err(too_large(what, format!("more than {NODES_MAX}"), format!("at most {NODES_MAX}")));
     }
     if measure.deepest > DEPTH_MAX || measure.longest > CHAIN_MAX {
-        let found = format!(
-            "{} levels, {} operators below each other",
-            measure.deepest, measure.longest
-        );
+        let found = format!("{} levels, {} operators below each other", measure.deepest, measure.longest);
         let expected = format!("at most {DEPTH_MAX} levels and {CHAIN_MAX} operators");
-        return Err(too_large(
-            "the expression is nested too deeply",
-            found,
-            expected,
-        ));
+        return Err(too_large("the expression is nested too deeply", found, expected));
     }
     Ok(())
 }
 
 fn too_large(what: &str, found: String, expected: String) -> Problem {
     let help = "split it over several nodes, or use IN (…) in place of a long row of OR";
-    Problem::error("SQL-TOO-LARGE", what)
-        .found(found)
-        .expected(expected)
-        .help(help)
+    Problem::error("SQL-TOO-LARGE", what).found(found).expected(expected).help(help)
 }
 
 /// Counts nodes and levels; a level begins where the operator changes.
@@ -121,20 +93,12 @@ impl<'n> TreeNodeVisitor<'n> for Measure {
             _ => None,
         };
         let (parent, depth) = self.path.last().copied().unwrap_or((None, 0));
-        let depth = if op.is_some() && op == parent {
-            depth
-        } else {
-            depth + 1
-        };
+        let depth = if op.is_some() && op == parent { depth } else { depth + 1 };
         self.path.push((op, depth));
         self.nodes += 1;
         self.deepest = self.deepest.max(depth);
         self.longest = self.longest.max(self.path.len());
-        Ok(if self.nodes > NODES_MAX {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if self.nodes > NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     }
     fn f_up(&mut self, _node: &'n Expr) -> datafusion_common::Result<TreeNodeRecursion> {
         self.path.pop();

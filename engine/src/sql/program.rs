@@ -44,11 +44,7 @@ pub(super) struct Step {
 impl Program {
     /// Lets everything through.
     pub(super) fn identity(input: SchemaRef) -> Program {
-        Program {
-            output: Arc::clone(&input),
-            input,
-            layers: Vec::new(),
-        }
+        Program { output: Arc::clone(&input), input, layers: Vec::new() }
     }
     /// True if it changes nothing.
     pub(super) fn is_identity(&self) -> bool {
@@ -58,20 +54,13 @@ impl Program {
     pub(super) fn filter(&mut self, conjuncts: Vec<Physical>) {
         match self.layers.last_mut() {
             Some(Layer::Step(step)) if step.outputs.is_none() => step.conjuncts.extend(conjuncts),
-            _ => self.layers.push(Layer::Step(Step {
-                conjuncts,
-                outputs: None,
-                schema: Arc::clone(&self.output),
-            })),
+            _ => self.layers.push(Layer::Step(Step { conjuncts, outputs: None, schema: Arc::clone(&self.output) })),
         }
     }
     /// Computes `outputs` (over the current output); their fields are `schema`.
     pub(super) fn project(&mut self, outputs: Vec<Physical>, schema: SchemaRef) {
         let same = outputs.len() == self.output.fields().len()
-            && outputs
-                .iter()
-                .enumerate()
-                .all(|(i, e)| column(e) == Some(i));
+            && outputs.iter().enumerate().all(|(i, e)| column(e) == Some(i));
         if same && schema == self.output {
             return;
         }
@@ -83,19 +72,13 @@ impl Program {
                     step.outputs = Some(outputs.iter().map(|e| inline(e, below)).collect());
                     step.schema = schema;
                 }
-                Some(_) => self.layers.push(Layer::Step(Step {
-                    conjuncts: Vec::new(),
-                    outputs: Some(outputs),
-                    schema,
-                })),
+                Some(_) => {
+                    self.layers.push(Layer::Step(Step { conjuncts: Vec::new(), outputs: Some(outputs), schema }))
+                }
             }
             return;
         }
-        self.layers.push(Layer::Step(Step {
-            conjuncts: Vec::new(),
-            outputs: Some(outputs),
-            schema,
-        }));
+        self.layers.push(Layer::Step(Step { conjuncts: Vec::new(), outputs: Some(outputs), schema }));
     }
     /// Adds the window's start and end to each row; a hop repeats rows.
     pub(super) fn assign(&mut self, assign: Assign) {
@@ -107,22 +90,15 @@ impl Program {
         let mut columns = Vec::with_capacity(self.input.fields().len());
         for field in self.input.fields() {
             let what = || format!("column `{}` of a stage is not as planned", field.name());
-            let index = actual
-                .index_of(field.name())
-                .map_err(|_| Problem::internal(what()).found("no such column"))?;
+            let index = actual.index_of(field.name()).map_err(|_| Problem::internal(what()).found("no such column"))?;
             let found = actual.field(index).data_type();
             if found != field.data_type() {
-                return Err(Problem::internal(what())
-                    .found(found.to_string())
-                    .expected(field.data_type().to_string()));
+                return Err(Problem::internal(what()).found(found.to_string()).expected(field.data_type().to_string()));
             }
             columns.push(index);
         }
         let same = columns.iter().copied().eq(0..actual.fields().len());
-        Ok(Box::new(ProgramStage::new(
-            self,
-            (!same).then_some(columns),
-        )))
+        Ok(Box::new(ProgramStage::new(self, (!same).then_some(columns))))
     }
     /// The stage for input of exactly this program's schema, where names may repeat.
     pub(super) fn exact_stage(&self) -> Box<dyn Stage> {
@@ -141,9 +117,7 @@ pub(super) fn map_columns(expr: &Physical, mut to: impl FnMut(usize) -> Physical
         Some(index) => Ok(Transformed::new(to(index), true, TreeNodeRecursion::Jump)),
         None => Ok(Transformed::no(e)),
     });
-    mapped
-        .expect("replacing a column by an expression of its type keeps the tree valid")
-        .data
+    mapped.expect("replacing a column by an expression of its type keeps the tree valid").data
 }
 
 fn inline(expr: &Physical, below: &[Physical]) -> Physical {
@@ -162,10 +136,7 @@ fn may_inline(below: &[Physical], outputs: &[Physical]) -> bool {
         });
         counted.expect("counting cannot fail");
     }
-    below
-        .iter()
-        .zip(uses)
-        .all(|(e, n)| n <= 1 || column(e).is_some() || e.is::<Literal>())
+    below.iter().zip(uses).all(|(e, n)| n <= 1 || column(e).is_some() || e.is::<Literal>())
 }
 
 impl fmt::Display for Program {
@@ -191,18 +162,9 @@ impl fmt::Display for Step {
         let Some(outputs) = &self.outputs else {
             return Ok(());
         };
-        f.write_str(if self.conjuncts.is_empty() {
-            "project "
-        } else {
-            "; project "
-        })?;
+        f.write_str(if self.conjuncts.is_empty() { "project " } else { "; project " })?;
         for (i, (e, field)) in outputs.iter().zip(self.schema.fields()).enumerate() {
-            write!(
-                f,
-                "{}{e} AS {}",
-                if i == 0 { "" } else { ", " },
-                field.name()
-            )?;
+            write!(f, "{}{e} AS {}", if i == 0 { "" } else { ", " }, field.name())?;
         }
         Ok(())
     }

@@ -11,13 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 /// Functions of the wall clock: constant per epoch, which nothing supplies yet.
-pub(super) const CLOCK_FUNCTIONS: [&str; 5] = [
-    "now",
-    "current_timestamp",
-    "current_date",
-    "current_time",
-    "today",
-];
+pub(super) const CLOCK_FUNCTIONS: [&str; 5] = ["now", "current_timestamp", "current_date", "current_time", "today"];
 
 /// All scalar and aggregate functions by name and alias.
 pub(super) struct Functions {
@@ -37,23 +31,13 @@ impl Functions {
                 continue;
             }
             let function = capped(function);
-            for name in function
-                .aliases()
-                .iter()
-                .map(String::as_str)
-                .chain([function.name()])
-            {
+            for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
                 scalar.insert(name.to_owned(), Arc::clone(&function));
             }
         }
         let mut aggregate = BTreeMap::new();
         for function in datafusion_functions_aggregate::all_default_aggregate_functions() {
-            for name in function
-                .aliases()
-                .iter()
-                .map(String::as_str)
-                .chain([function.name()])
-            {
+            for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
                 aggregate.insert(name.to_owned(), Arc::clone(&function));
             }
         }
@@ -68,6 +52,10 @@ impl Functions {
             ],
             options: options(),
         }
+    }
+    /// The options of planning: UTC, no rule skipped.
+    pub(super) fn options(&self) -> &ConfigOptions {
+        &self.options
     }
     /// The names of all scalar functions.
     pub(super) fn scalar_names(&self) -> impl Iterator<Item = &str> {
@@ -106,13 +94,7 @@ impl Catalog {
         relations: Vec<Arc<dyn RelationPlanner>>,
     ) -> Catalog {
         let source = |schema| Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>;
-        Catalog {
-            inputs: inputs
-                .into_iter()
-                .map(|(n, s)| (n.to_owned(), source(s)))
-                .collect(),
-            relations,
-        }
+        Catalog { inputs: inputs.into_iter().map(|(n, s)| (n.to_owned(), source(s))).collect(), relations }
     }
 }
 

@@ -99,12 +99,7 @@ impl ProgramStage {
     }
 
     /// Finds the rows on which the program fails: `(row, code, message)`.
-    fn find_bad(
-        &self,
-        batch: &Batch,
-        from: usize,
-        bad: &mut Vec<(usize, &'static str, String)>,
-    ) -> Result<()> {
+    fn find_bad(&self, batch: &Batch, from: usize, bad: &mut Vec<(usize, &'static str, String)>) -> Result<()> {
         match self.run(batch) {
             Ok(_) => Ok(()),
             Err(Failure::Fatal(problem)) => Err(problem),
@@ -161,11 +156,7 @@ impl Stage for ProgramStage {
             out.reject(&batch, row, code, message);
         }
         let good = batch.filter(&BooleanArray::from(good));
-        if good.is_empty() {
-            Ok(())
-        } else {
-            self.run_good(&good, out)
-        }
+        if good.is_empty() { Ok(()) } else { self.run_good(&good, out) }
     }
 }
 
@@ -179,12 +170,7 @@ fn send(batch: Batch, out: &mut Emit) {
 }
 
 fn project(batch: &Batch, columns: &[usize]) -> Batch {
-    batch.with_rows(
-        batch
-            .rows
-            .project(columns)
-            .expect("the planner counted the columns"),
-    )
+    batch.with_rows(batch.rows.project(columns).expect("the planner counted the columns"))
 }
 
 impl ReadyStep {
@@ -202,30 +188,17 @@ impl ReadyStep {
         }
         needs.reverse();
         let needs: Vec<Vec<usize>> = needs.into_iter().map(|n| n.into_iter().collect()).collect();
-        let place = |need: &[usize], index: usize| {
-            need.binary_search(&index)
-                .expect("the need covers what is read")
-        };
+        let place = |need: &[usize], index: usize| need.binary_search(&index).expect("the need covers what is read");
         let onto = |e: &Physical, need: &[usize]| {
-            let names = |i: usize| {
-                e.downcast_ref::<Column>()
-                    .map_or(format!("#{i}"), |c| c.name().to_owned())
-            };
+            let names = |i: usize| e.downcast_ref::<Column>().map_or(format!("#{i}"), |c| c.name().to_owned());
             map_columns(e, |i| Arc::new(Column::new(&names(i), place(need, i))))
         };
         let conjunct = |(i, e): (usize, &Physical)| {
-            (
-                onto(e, &needs[i]),
-                needs[i + 1].iter().map(|c| place(&needs[i], *c)).collect(),
-            )
+            (onto(e, &needs[i]), needs[i + 1].iter().map(|c| place(&needs[i], *c)).collect())
         };
         ReadyStep {
             conjuncts: step.conjuncts.iter().enumerate().map(conjunct).collect(),
-            outputs: step.outputs.as_ref().map(|o| {
-                o.iter()
-                    .map(|e| onto(e, &needs[step.conjuncts.len()]))
-                    .collect()
-            }),
+            outputs: step.outputs.as_ref().map(|o| o.iter().map(|e| onto(e, &needs[step.conjuncts.len()])).collect()),
             schema: Arc::clone(&step.schema),
             first: needs[0].clone(),
         }
@@ -247,12 +220,8 @@ impl ReadyStep {
         });
         let columns = columns.collect::<datafusion_common::Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|e| {
-            Failure::Fatal(
-                Problem::internal("a projection gave other columns than planned")
-                    .found(e.to_string()),
-            )
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|e| {
+            Failure::Fatal(Problem::internal("a projection gave other columns than planned").found(e.to_string()))
         })?;
         Ok((batch.with_rows(rows), filtered))
     }
@@ -302,11 +271,7 @@ impl ReadyStep {
 fn test(expr: &Physical, batch: &Batch) -> datafusion_common::Result<BooleanArray> {
     let values = evaluate(expr.as_ref(), &batch.rows)?;
     let values = values.as_boolean();
-    Ok(if values.null_count() == 0 {
-        values.clone()
-    } else {
-        prep_null_mask_filter(values)
-    })
+    Ok(if values.null_count() == 0 { values.clone() } else { prep_null_mask_filter(values) })
 }
 
 fn reads(expr: &Physical) -> BTreeSet<usize> {

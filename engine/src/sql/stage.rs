@@ -39,12 +39,10 @@ impl fmt::Debug for Planned {
 pub fn filter(sql: &str, schema: &SchemaRef) -> Result<Planned> {
     let condition = Expression::compile(sql, schema)?;
     if condition.data_type() != &DataType::Boolean {
-        return Err(
-            Problem::error("SQL-TYPE", "the expression is not a condition")
-                .at(Place::text(EXPRESSION, 1, 1))
-                .found(condition.data_type().to_string())
-                .expected("a condition: true or false"),
-        );
+        return Err(Problem::error("SQL-TYPE", "the expression is not a condition")
+            .at(Place::text(EXPRESSION, 1, 1))
+            .found(condition.data_type().to_string())
+            .expected("a condition: true or false"));
     }
     let reads = Reads::Extra(condition.columns().to_vec());
     let make = move |actual: &SchemaRef| {
@@ -52,12 +50,7 @@ pub fn filter(sql: &str, schema: &SchemaRef) -> Result<Planned> {
         program.filter(condition.rebind(actual)?.conjuncts(actual)?);
         Ok(program.exact_stage())
     };
-    Ok(Planned {
-        output: Arc::clone(schema),
-        reads,
-        stage: Arc::new(make),
-        text: format!("filter {sql}"),
-    })
+    Ok(Planned { output: Arc::clone(schema), reads, stage: Arc::new(make), text: format!("filter {sql}") })
 }
 
 /// Computes each `(name, sql)` of `columns`, in that order.
@@ -70,10 +63,7 @@ pub fn select(columns: &[(String, String)], schema: &SchemaRef) -> Result<Planne
     let mut compiled: Vec<(String, Expression)> = Vec::with_capacity(columns.len());
     for (name, sql) in columns {
         if compiled.iter().any(|(n, _)| n == name) {
-            problems.push(Problem::error(
-                "SQL-DUPLICATE-COLUMN",
-                format!("two columns are called `{name}`"),
-            ));
+            problems.push(Problem::error("SQL-DUPLICATE-COLUMN", format!("two columns are called `{name}`")));
         }
         match Expression::compile(sql, schema) {
             Ok(expression) => compiled.push((name.clone(), expression)),
@@ -81,45 +71,25 @@ pub fn select(columns: &[(String, String)], schema: &SchemaRef) -> Result<Planne
         }
     }
     if columns.is_empty() {
-        problems.push(
-            Problem::error("SQL-EMPTY", "no column is selected")
-                .expected("at least one `name: expression`"),
-        );
+        problems.push(Problem::error("SQL-EMPTY", "no column is selected").expected("at least one `name: expression`"));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let fields: Vec<Field> = compiled
-        .iter()
-        .map(|(name, e)| output_field(name, e, schema))
-        .collect();
+    let fields: Vec<Field> = compiled.iter().map(|(name, e)| output_field(name, e, schema)).collect();
     let output = Arc::new(Schema::new(fields));
-    let used = schema
-        .fields()
-        .iter()
-        .map(|f| f.name())
-        .filter(|n| compiled.iter().any(|(_, e)| e.columns().contains(n)));
+    let used =
+        schema.fields().iter().map(|f| f.name()).filter(|n| compiled.iter().any(|(_, e)| e.columns().contains(n)));
     let reads = Reads::Only(used.cloned().collect());
-    let text = compiled
-        .iter()
-        .map(|(n, e)| format!("{} AS {n}", e.sql()))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let text = compiled.iter().map(|(n, e)| format!("{} AS {n}", e.sql())).collect::<Vec<_>>().join(", ");
     let planned = Arc::clone(&output);
     let make = move |actual: &SchemaRef| {
-        let bound = compiled
-            .iter()
-            .map(|(_, e)| Ok(Arc::clone(e.rebind(actual)?.physical())));
+        let bound = compiled.iter().map(|(_, e)| Ok(Arc::clone(e.rebind(actual)?.physical())));
         let mut program = Program::identity(Arc::clone(actual));
         program.project(bound.collect::<Result<_>>()?, Arc::clone(&planned));
         Ok(program.exact_stage())
     };
-    Ok(Planned {
-        output,
-        reads,
-        stage: Arc::new(make),
-        text: format!("select {text}"),
-    })
+    Ok(Planned { output, reads, stage: Arc::new(make), text: format!("select {text}") })
 }
 
 fn output_field(name: &str, expression: &Expression, schema: &SchemaRef) -> Field {

@@ -21,7 +21,7 @@ use super::{block, sabotage};
 use crate::connect::{Handle, Position};
 use crate::failpoint;
 use crate::operator::{Change, StateBlock};
-use crate::problem::{Problem, Result, Retry};
+use crate::problem::{Domain, Problem, Result, Retry};
 use crate::time::{Epoch, Micros};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -555,14 +555,21 @@ impl CommitLog {
 fn put_record(store: &dyn Store, number: u64, bytes: &[u8]) -> Result<Option<u64>> {
     let name = record::name(number);
     let put = store.put_if_absent(&name, bytes)?;
-    let newest = store.list("log/")?.iter().filter_map(|e| record::number(&e.name)).max().unwrap_or(number).max(number);
+    // Once it may be there, an error no longer says that nothing has happened.
+    let listed = store.list("log/").map_err(|p| p.kind(Domain::Outside, Retry::Unknown))?;
+    let newest = listed.iter().filter_map(|e| record::number(&e.name)).max().unwrap_or(number).max(number);
     match put {
         _ if newest > number => Ok(Some(newest)),
         PutOutcome::Created => Ok(None),
         // The reply to an earlier attempt may have been lost: then these are our own bytes.
-        PutOutcome::Exists if store.get(&name)?.as_deref() == Some(bytes) => Ok(None),
+        PutOutcome::Exists if is_same(store, &name, bytes)? => Ok(None),
         PutOutcome::Exists => Ok(Some(newest)),
     }
+}
+
+fn is_same(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<bool> {
+    let there = store.get(name).map_err(|p| p.kind(Domain::Outside, Retry::Unknown))?;
+    Ok(there.as_deref() == Some(bytes))
 }
 
 /// The blocks of rows that no later [`Change::Drop`] of the same list takes away.

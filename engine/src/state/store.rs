@@ -192,7 +192,12 @@ impl Store for LocalStore {
         match linked {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(PutOutcome::Exists),
-            Err(e) => return Err(failed("cannot link a file to its name", &path, &e, bytes.len() as u64)),
+            Err(e) if is_full(&e) => return Err(failed("cannot link a file to its name", &path, &e, bytes.len() as u64)),
+            // Whether the name is there is for the next start to find out.
+            Err(e) => {
+                let problem = failed("cannot link a file to its name", &path, &e, 0);
+                return Err(problem.kind(Domain::Outside, Retry::Unknown));
+            }
         }
         if !sabotage::planted("skip_dir_fsync") {
             self.fs
