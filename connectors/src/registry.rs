@@ -5,7 +5,7 @@
 //! embeds the engine adds its own: `Registry::builtin().with(MyKind)`.
 
 use crate::kind::Kind;
-use crate::{discard, file, stdio, transforms};
+use crate::{discard, file, generator, stdio, transforms};
 use millstream_pipelines::catalogue::Catalogue;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub const KINDS: &[&dyn Kind] = &[
     &file::kind::FileSourceKind,
     &stdio::kind::StdinKind,
+    &generator::kind::GeneratorKind,
     &transforms::kinds::Filter,
     &transforms::kinds::Select,
     &transforms::kinds::Sql,

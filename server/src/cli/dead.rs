@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use millstream::Problem;
 use millstream::state::record::AttachedKind;
-use millstream::state::{LocalStore, fs::RealFs, verify};
+use millstream::state::{Committed, LocalStore, Store, fs::RealFs};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,8 +89,8 @@ fn letters(file: &Path, state: &super::args::StateDir, print: &Print) -> Result<
         return Ok(Vec::new());
     }
     let read = || -> millstream::Result<Vec<Letter>> {
-        let store = LocalStore::open_read_only(&dir, Arc::new(RealFs))?;
-        let Some(tail) = verify::tail(store)? else { return Ok(Vec::new()) };
+        let store: Arc<dyn Store> = LocalStore::open_read_only(&dir, Arc::new(RealFs))?;
+        let Some(tail) = Committed::newest(&store)? else { return Ok(Vec::new()) };
         let mut letters = Vec::new();
         for segment in tail.attached(AttachedKind::DeadLetters) {
             for batch in millstream::dead::decode(&tail.read_attached(segment)?)? {

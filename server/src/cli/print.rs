@@ -1,7 +1,7 @@
 //! What people and programs see: problems on standard error, results on standard output.
 
 use millstream::Problem;
-use millstream_pipelines::Source;
+use millstream_pipelines::{Source, render};
 use std::io::{IsTerminal, Write};
 
 /// How to print.
@@ -30,8 +30,8 @@ impl Print {
             // Standard error that is gone leaves nobody to tell.
             let _ = match (self.json, source) {
                 (true, _) => writeln!(err, "{}", serde_json::to_string(problem).expect("a problem is JSON")),
-                (false, Some(source)) => write!(err, "{}", millstream_pipelines::render::problem(problem, source, self.colour)),
-                (false, None) => writeln!(err, "{problem}"),
+                (false, Some(source)) => writeln!(err, "{}", render::draw(problem, &[source], self.colour)),
+                (false, None) => writeln!(err, "{}", render::line(problem)),
             };
         }
     }

@@ -18,14 +18,35 @@ pub fn state(args: &State, print: &Print) -> Outcome {
     let store = LocalStore::open_read_only(&dir, Arc::new(RealFs)).map_err(fail)?;
     match args.command {
         StateCommand::Verify { .. } => {
-            let report = verify(&*store);
+            let report = verify(&*store).map_err(fail)?;
             print.problems(&report.problems, None);
-            print.result(|| report.to_string(), || json!({ "ok": report.problems.is_empty(), "report": report.to_string() }));
-            if report.problems.iter().any(millstream::Problem::is_error) { Err(Failure::Given) } else { Ok(()) }
+            print.result(
+                || {
+                    let verdict = if report.problems.is_empty() { "whole" } else { "damaged" };
+                    format!(
+                        "{verdict}: checkpoint {}, {} records, {} files, {} blocks, {} read; {} files that no record names",
+                        report.checkpoint,
+                        report.records,
+                        report.files,
+                        report.blocks,
+                        table::bytes(report.bytes),
+                        report.extra.len()
+                    )
+                },
+                || serde_json::to_value(&report).expect("a report is JSON"),
+            );
+            if report.problems.is_empty() { Ok(()) } else { Err(Failure::Given) }
         }
         StateCommand::Disk { .. } => {
             let usage = usage(&*store).map_err(fail)?;
-            for (what, bytes) in usage.rows() {
+            let rows = [
+                ("log records", usage.records),
+                ("state", usage.state),
+                ("outboxes", usage.outboxes),
+                ("dead letters", usage.dead_letters),
+                ("not ours", usage.other),
+            ];
+            for (what, bytes) in rows {
                 print.result(|| format!("{what:14} {:>12}", table::bytes(bytes)), || json!({ "what": what, "bytes": bytes }));
             }
             Ok(())
