@@ -25,9 +25,8 @@ pub(super) fn problem(error: &DataFusionError, text: &str) -> Problem {
     {
         problem = problem.at(Place::text(text, span.start.line as usize, span.start.column as usize));
     }
-    match &mut problem.place {
-        Some(Place::Text { file, .. }) => *file = text.to_owned(),
-        _ => {}
+    if let Some(Place::Text { file, .. }) = &mut problem.place {
+        *file = text.to_owned();
     }
     problem
 }
