@@ -4,7 +4,6 @@ use super::caps::capped;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
-use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use std::collections::BTreeMap;
@@ -76,6 +75,16 @@ fn options() -> ConfigOptions {
     options
 }
 
+/// An input as a table. It takes over no filters: those become a stage of their own.
+#[derive(Debug)]
+struct InputTable(SchemaRef);
+
+impl TableSource for InputTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+}
+
 /// Named inputs and the functions, for one planning.
 #[derive(Default)]
 pub(super) struct Catalog {
@@ -93,7 +102,7 @@ impl Catalog {
         inputs: impl IntoIterator<Item = (&'a str, SchemaRef)>,
         relations: Vec<Arc<dyn RelationPlanner>>,
     ) -> Catalog {
-        let source = |schema| Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>;
+        let source = |schema| Arc::new(InputTable(schema)) as Arc<dyn TableSource>;
         Catalog { inputs: inputs.into_iter().map(|(n, s)| (n.to_owned(), source(s))).collect(), relations }
     }
 }

@@ -29,6 +29,8 @@ pub mod store;
 pub mod verify;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 pub use committed::Committed;

@@ -1,5 +1,6 @@
 //! [`WindowAggregate`]: a GROUP BY over tumbling, hopping or existing windows.
 
+use super::RESULTS;
 use super::grid::{Grid, Span};
 use super::pane::Pane;
 use super::part::Part;
@@ -7,7 +8,6 @@ use super::place::{Spread, route, spread};
 use super::plan::{Evaluated, Plan, States, Times};
 use super::segment::{Closed, check_types, held_back, own_rows};
 use super::spec::{AggregateSpec, Window};
-use super::RESULTS;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
@@ -47,7 +47,13 @@ pub struct WindowAggregate {
     dropped: BTreeSet<i64>,
     block_schema: SchemaRef,
     scratch: Vec<usize>,
+    size: StateSize,
+    closes: u64,
 }
+
+/// With more panes than this the size is measured at every so many closes only: it is asked for at
+/// each, a hundred times a second.
+const PANES_MEASURED: usize = 64;
 
 impl WindowAggregate {
     /// Errors: `WINDOW-SIZE`, and those of the aggregates. Sessions have an operator of their own,
@@ -66,6 +72,8 @@ impl WindowAggregate {
             closed: Closed::default(),
             dropped: BTreeSet::new(),
             scratch: Vec::new(),
+            size: StateSize::default(),
+            closes: 0,
         })
     }
 
@@ -112,6 +120,26 @@ impl WindowAggregate {
         Ok(part)
     }
 
+    /// Emits the windows that ended after `after` and are closed now.
+    fn close_windows(&mut self, mut after: i64, out: &mut Emit) -> Result<()> {
+        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
+            let part = self.take_window(window)?;
+            self.emit(part, window, out)?;
+            after = window.end;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        self.closes += 1;
+        if self.panes.len() <= PANES_MEASURED || self.closes.is_multiple_of(PANES_MEASURED as u64) {
+            self.size = StateSize {
+                keys: self.panes.values().map(|p| p.len() as u64).sum(),
+                bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
+            };
+        }
+    }
+
     fn take_pane(&mut self, span: Span) -> Pane {
         let pane = self.panes.remove(&span).expect("the caller found it");
         if pane.is_saved() {
@@ -128,9 +156,8 @@ impl WindowAggregate {
 
     fn emit(&self, part: Part, window: Span, out: &mut Emit) -> Result<()> {
         let (rows, keys, values) = part.into_results()?;
-        let constant = |v: i64| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC"))
-        };
+        let constant =
+            |v: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC")) };
         let batch = self.plan.output_rows(rows, keys, constant(window.start), constant(window.end), values)?;
         send_in_batches(&batch, RESULTS, out);
         Ok(())
@@ -141,22 +168,16 @@ impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         match self.input {
             Input::Partials => self.add_partials(&batch.rows),
-            Input::Rows => {
-                self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out))
-            }
+            Input::Rows => self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out)),
         }
     }
 
     fn on_close(&mut self, _epoch: Epoch, watermark: Watermark, out: &mut Emit) -> Result<()> {
-        let mut after = self.closed.until;
-        if !self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
-            return Ok(());
+        let after = self.closed.until;
+        if self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
+            self.close_windows(after, out)?;
         }
-        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
-            let part = self.take_window(window)?;
-            self.emit(part, window, out)?;
-            after = window.end;
-        }
+        self.measure();
         Ok(())
     }
 
@@ -213,10 +234,7 @@ impl Operator for WindowAggregate {
     }
 
     fn size(&self) -> StateSize {
-        StateSize {
-            keys: self.panes.values().map(|p| p.len() as u64).sum(),
-            bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
-        }
+        self.size
     }
 }
 

@@ -129,13 +129,14 @@ fn describe(fault: &Fault, start: usize) -> String {
 impl Rows for JsonRows {
     fn lines(&mut self, start: u64, data: &Bytes, out: &mut Decoded) -> Result<()> {
         let valid = simdutf8::basic::from_utf8(data).is_ok();
-        let mut scan = Scan { data, at: lines::bom(start, data), lines: true };
+        let first = lines::bom(start, data);
+        let mut scan = Scan { data, at: first, lines: true };
         while scan.at < data.len() {
             if matches!(data[scan.at], b'\n' | b'\r') && lines::skip_empty(data, &mut scan.at) {
                 continue;
             }
             let from = scan.at;
-            let position = start + if from == lines::bom(start, data) { 0 } else { from as u64 };
+            let position = start + if from == first { 0 } else { from as u64 };
             if !valid && lines::reject_invalid(position, data, &mut scan.at, self.line_bytes_max, out) {
                 continue;
             }
