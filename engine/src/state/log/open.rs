@@ -147,6 +147,7 @@ fn opened(store: &Arc<dyn Store>, options: &OpenOptions, chain: Chain, tail: Opt
         tail: tail.clone(),
         before,
         running: BTreeMap::new(),
+        pins: Vec::new(),
         failures: 0,
         dead: None,
     };
