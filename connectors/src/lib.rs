@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Connectors, transforms and formats: everything between the outside and the engine.
+//!
+//! One folder per outside system, [`transforms`] for what lies in between, [`format`] for bytes to columns
+//! and back. [`registry`] lists every kind of node once; [`load`] turns a pipeline file into the engine's
+//! pipeline.
+
+pub mod discard;
+pub mod file;
+pub mod format;
+pub mod generator;
+
+pub mod kind;
+pub mod load;
+pub mod registry;
+pub mod schema;
+pub mod stdio;
+pub mod transforms;
+
+pub use kind::{Build, Kind};
+pub use load::{LoadOptions, Loaded, load};
+pub use registry::Registry;

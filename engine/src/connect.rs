@@ -9,9 +9,9 @@
 //! projected to the columns that the plan uses. Position and rows travel together: a position is in a
 //! checkpoint exactly when its rows are in that epoch or an earlier one.
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::time::{Epoch, Micros};
-use crate::Result;
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -31,6 +31,13 @@ pub struct Position(pub serde_json::Value);
 
 /// Something outside from which records come.
 pub trait Source: Send + Sync + 'static {
+    /// The positions of the checkpoint that is resumed from: called once, before anything else, and not
+    /// at all on a fresh start. A source whose partitions change their names (a file that is renamed)
+    /// needs all of them before it can say which partitions are new; every one of them is opened again,
+    /// whether or not [`partitions`](Source::partitions) still lists it.
+    fn resume(&self, _positions: &[(PartitionId, Position)]) -> Result<()> {
+        Ok(())
+    }
     /// The partitions there are now. Called at the start and again every second while the source is not
     /// [bounded](Source::bounded); new ones are read from their beginning.
     fn partitions(&self) -> Result<Vec<PartitionId>>;
@@ -129,7 +136,10 @@ impl Payload {
     pub fn size(&self) -> usize {
         match &self.body {
             Body::Bytes { data, .. } => data.len(),
-            Body::Messages(m) => m.iter().map(|m| 64 + m.key.as_ref().map_or(0, |k| k.len()) + m.value.as_ref().map_or(0, |v| v.len())).sum(),
+            Body::Messages(m) => m
+                .iter()
+                .map(|m| 64 + m.key.as_ref().map_or(0, |k| k.len()) + m.value.as_ref().map_or(0, |v| v.len()))
+                .sum(),
             Body::Rows { rows, .. } => rows.get_array_memory_size(),
         }
     }
@@ -187,9 +197,6 @@ impl Decoded {
 pub enum SinkMode {
     /// Writes its own hidden bytes before the checkpoint and publishes them after it: exactly once.
     TwoPhase,
-    /// The engine keeps its rows in the checkpoint and hands them over after it: exactly once where the
-    /// other side can hold the progress.
-    Staged,
     /// Writes as batches come: at least once.
     Direct,
 }

@@ -8,7 +8,14 @@
 //! * [`connect`]: what a connector implements: [`connect::Source`], [`connect::Decoder`], [`connect::Sink`].
 //! * [`operator`]: what a node implements: [`operator::Stage`] (stateless) and [`operator::Operator`] (with state).
 //! * [`key`]: the frozen key hash and the key groups.
+//! * [`window`]: aggregates, sessions and joins over event-time windows.
+//! * [`dedupe`]: the first row of each key.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
+//! * [`dead`]: dead letters.
+//! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
+//! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
+//! * [`metrics`]: what a running job counts.
+//! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
 //! What is deliberately absent: this crate knows no connector, no YAML and no HTTP, reads the wall
@@ -17,13 +24,19 @@
 
 pub mod batch;
 pub mod connect;
+pub mod dead;
+pub mod dedupe;
 pub mod json;
 pub mod key;
+pub mod metrics;
 pub mod operator;
+pub mod plan;
+pub mod runtime;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;
 pub mod time;
+pub mod window;
 
 pub use arrow;
 pub use batch::{Batch, Origin};

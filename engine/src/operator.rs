@@ -3,9 +3,9 @@
 //! Timely types do not appear here. A stage is fused with its neighbours into one chain; an operator
 //! stands alone behind its inputs and is called in epoch order.
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::time::{Epoch, Watermark};
-use crate::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeSet;

@@ -92,7 +92,8 @@ pub enum Work {
         factory: OperatorFactory,
         /// The columns it needs, per input.
         reads: Vec<Reads>,
-        /// What gives the state its meaning; a change makes old state unreadable on purpose.
+        /// What gives the state its meaning; a change makes old state unreadable on purpose. Empty for an
+        /// operator that holds nothing across the close of an epoch: it has no part in checkpoints.
         fingerprint: String,
     },
     /// Several inputs of one schema, as one stream.
@@ -238,6 +239,19 @@ impl Pipeline {
     /// The schema of a port before pruning.
     pub fn schema(&self, id: NodeId, port: usize) -> SchemaRef {
         if port == ERRORS { crate::dead::schema() } else { Arc::clone(&self.nodes[id.0].schemas[port]) }
+    }
+
+    /// Adds an operator; one schema per output port.
+    pub fn operator(&mut self, name: &str, role: &str, inputs: Vec<Input>, schemas: Vec<SchemaRef>, work: Work) -> NodeId {
+        self.add(Node {
+            name: name.into(),
+            role: role.into(),
+            work,
+            inputs,
+            schemas,
+            event_time: None,
+            on_error: OnError::default(),
+        })
     }
 
     /// Remembers a problem found while building; `prepare` returns all of them.

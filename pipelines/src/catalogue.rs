@@ -88,5 +88,17 @@ pub struct KindInfo {
 
 /// The keys common to all nodes: a closed list. Whatever else stands in a node belongs to its kind.
 pub const COMMON_KEYS: [&str; 13] = [
-    "kind", "from", "was", "description", "where", "on_error", "retry", "event_time", "metadata", "schema", "output", "state", "guarantee",
+    "kind",
+    "from",
+    "was",
+    "description",
+    "where",
+    "on_error",
+    "retry",
+    "event_time",
+    "metadata",
+    "schema",
+    "output",
+    "state",
+    "guarantee",
 ];

@@ -158,6 +158,22 @@ fn names(body: &Checkpoint) -> BTreeSet<String> {
     body.files.iter().chain(body.attached.iter().map(|a| &a.file)).map(|f| f.name.clone()).collect()
 }
 
+impl Committed {
+    /// The newest checkpoint of a store, for looking at: nothing is locked and nothing is fenced. On a store
+    /// in use a file may be deleted while it is read; read again then.
+    ///
+    /// # Errors
+    /// What keeps the log from being read.
+    pub fn newest(store: &Arc<dyn Store>) -> Result<Option<Committed>> {
+        let chain = read_chain(&**store, None, false)?;
+        let Some((record, hash)) = chain.checkpoints.into_iter().next() else { return Ok(None) };
+        let Some(body) = record.checkpoint else { return Ok(None) };
+        let live = Arc::new(committed::load(&**store, &body)?);
+        let (number, generation, store) = (record.number, record.generation, Arc::clone(store));
+        Ok(Some(Committed { number, generation, hash, body: Arc::new(body), live, store }))
+    }
+}
+
 /// Reads the log from its newest record down to the oldest that must be there.
 ///
 /// With `allow_fallback`, damaged records at the newest end are given up; damage further down never is.

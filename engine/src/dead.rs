@@ -1,0 +1,181 @@
+//! Dead letters: rows set aside with their error and their origin.
+//!
+//! Every node has an `errors` port; all of them have one schema ([`schema`]). What nobody connects goes
+//! to the pipeline's own store: Arrow IPC segments beside the checkpoints, named by the commit record,
+//! so that a dead letter is in the same commit as the output. A payload over [`PAYLOAD_MAX`] bytes is
+//! kept as its first 64 KiB with its length and hash in the message.
+
+use crate::batch::{record_batch, Batch};
+use crate::connect::Reject;
+use crate::operator::Rejected;
+use crate::time::Micros;
+use crate::{Problem, Result};
+use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, UInt64Builder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// Payloads over this many bytes are cut.
+pub const PAYLOAD_MAX: usize = 1 << 20;
+/// What is kept of a payload that is cut.
+pub const PAYLOAD_KEPT: usize = 64 << 10;
+
+/// What the dead-letter store does when it is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The pipeline waits: nothing is lost.
+    #[default]
+    Pause,
+    /// The oldest segments go.
+    DropOldest,
+}
+
+/// Limits of the dead-letter store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Letters older than this go.
+    pub keep: Duration,
+    /// Bytes on disk.
+    pub max: u64,
+    /// What happens at `max`.
+    pub when_full: WhenFull,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { keep: Duration::from_secs(30 * 24 * 3600), max: 1 << 30, when_full: WhenFull::Pause }
+    }
+}
+
+/// The schema of every `errors` port.
+pub fn schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        Arc::new(Schema::new(vec![
+            Field::new("time", utc, false),
+            Field::new("node", DataType::Utf8, false),
+            Field::new("code", DataType::Utf8, false),
+            Field::new("message", DataType::Utf8, false),
+            Field::new("source", DataType::Utf8, true),
+            Field::new("partition", DataType::Utf8, true),
+            Field::new("position", DataType::UInt64, true),
+            Field::new("key", DataType::Binary, true),
+            Field::new("headers", DataType::Utf8, true),
+            Field::new("payload", DataType::Binary, true),
+            Field::new("input", DataType::Utf8, true),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+/// One letter, before it becomes a row.
+#[derive(Debug, Default)]
+struct Letter {
+    code: &'static str,
+    message: String,
+    source: Option<Arc<str>>,
+    partition: Option<Arc<str>>,
+    position: Option<u64>,
+    key: Option<Bytes>,
+    payload: Option<Bytes>,
+    input: Option<String>,
+}
+
+/// Rows refused by a stage or an operator, as dead letters.
+pub fn from_rows(node: &str, now: Micros, rejected: Vec<Rejected>) -> Batch {
+    let letters = rejected.into_iter().map(|r| {
+        let origin = r.row.origin.as_ref();
+        let position = origin.map(|o| o.positions.value(0));
+        Letter {
+            code: r.code,
+            message: r.message,
+            source: origin.map(|o| Arc::clone(&o.source)),
+            partition: origin.map(|o| Arc::clone(&o.partition)),
+            position,
+            key: None,
+            payload: origin.and_then(|o| o.slab.as_ref()?.line(position?)),
+            input: Some(crate::json::row_json(&r.row.rows, 0)),
+        }
+    });
+    batch(node, now, letters)
+}
+
+/// Records refused by a decoder, as dead letters.
+pub fn from_rejects(node: &str, partition: &Arc<str>, now: Micros, rejects: Vec<Reject>) -> Batch {
+    let source: Arc<str> = node.into();
+    let letters = rejects.into_iter().map(|r| Letter {
+        code: r.code,
+        message: r.message,
+        source: Some(Arc::clone(&source)),
+        partition: Some(Arc::clone(partition)),
+        position: Some(r.position),
+        key: r.key,
+        payload: Some(r.payload),
+        input: None,
+    });
+    batch(node, now, letters)
+}
+
+fn batch(node: &str, now: Micros, letters: impl Iterator<Item = Letter>) -> Batch {
+    let (mut nodes, mut codes, mut messages) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let (mut sources, mut partitions, mut positions) = (StringBuilder::new(), StringBuilder::new(), UInt64Builder::new());
+    let (mut keys, mut headers, mut payloads, mut inputs) = (BinaryBuilder::new(), StringBuilder::new(), BinaryBuilder::new(), StringBuilder::new());
+    let mut rows = 0;
+    for mut letter in letters {
+        rows += 1;
+        if let Some(payload) = letter.payload.as_mut().filter(|p| p.len() > PAYLOAD_MAX) {
+            letter.message.push_str(&format!(" (payload of {} bytes, BLAKE3 {}, cut)", payload.len(), blake3::hash(payload).to_hex()));
+            *payload = payload.slice(..PAYLOAD_KEPT);
+        }
+        nodes.append_value(node);
+        codes.append_value(letter.code);
+        messages.append_value(&letter.message);
+        sources.append_option(letter.source.as_deref());
+        partitions.append_option(letter.partition.as_deref());
+        positions.append_option(letter.position);
+        keys.append_option(letter.key.as_deref());
+        headers.append_null();
+        payloads.append_option(letter.payload.as_deref());
+        inputs.append_option(letter.input.as_deref());
+    }
+    let time = TimestampMicrosecondArray::from_value(now, rows).with_timezone("UTC");
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(time),
+        Arc::new(nodes.finish()),
+        Arc::new(codes.finish()),
+        Arc::new(messages.finish()),
+        Arc::new(sources.finish()),
+        Arc::new(partitions.finish()),
+        Arc::new(positions.finish()),
+        Arc::new(keys.finish()),
+        Arc::new(headers.finish()),
+        Arc::new(payloads.finish()),
+        Arc::new(inputs.finish()),
+    ];
+    Batch::new(record_batch(schema(), columns, rows))
+}
+
+/// Under which name dead letters are attached to a checkpoint.
+pub const OWNER: &str = "dead_letters";
+
+/// Dead letters as the bytes of one segment: an Arrow IPC stream.
+pub fn encode<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Result<Vec<u8>> {
+    let failed = |e: arrow::error::ArrowError| Problem::internal(format!("dead letters cannot be encoded: {e}"));
+    let mut writer = StreamWriter::try_new(Vec::new(), &schema()).map_err(failed)?;
+    for batch in batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    writer.into_inner().map_err(failed)
+}
+
+/// The rows of one segment.
+///
+/// # Errors
+/// `DEAD-SEGMENT` when the bytes are not what [`encode`] made.
+pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+    let failed = |e: arrow::error::ArrowError| Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"));
+    StreamReader::try_new(bytes, None).map_err(failed)?.map(|b| b.map_err(failed)).collect()
+}

@@ -1,0 +1,99 @@
+//! The clock of a job: one thread that opens epochs and marks checkpoints.
+//!
+//! An epoch is opened every `epoch` (10 ms) while records come in, and not at all while nothing does:
+//! an idle job costs nothing. No epoch is opened while [`OPEN_EPOCHS`] are open at the slowest sink, so
+//! under backpressure epochs get longer, not more. At most [`CHECKPOINTS`] checkpoints are in flight.
+
+use super::shared::Shared;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Epochs open at the slowest sink before the clock waits.
+const OPEN_EPOCHS: u64 = 16;
+/// Checkpoints in flight before the next one is put off.
+const CHECKPOINTS: usize = 2;
+/// How long the clock sleeps when nothing asks for it: a safety net, not a mechanism.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What decides when epochs open.
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    epoch: Duration,
+    every: Duration,
+    last_epoch: Duration,
+    last_checkpoint: Duration,
+    /// Something came in since the last checkpoint was marked.
+    unsaved: bool,
+    wake: Option<Duration>,
+}
+
+impl Ticker {
+    pub fn new(shared: Arc<Shared>, epoch: Duration, every: Duration) -> Ticker {
+        let now = shared.clock.monotonic();
+        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, wake: None }
+    }
+
+    /// Runs until the job ends.
+    pub fn run(mut self) {
+        let (mut checkpoint, mut stop) = (false, false);
+        let mut limit = self.epoch;
+        while !self.shared.poisoned() {
+            let signal = self.shared.wait(limit);
+            checkpoint |= signal.checkpoint;
+            stop |= signal.stop;
+            if stop || self.shared.all_ended() {
+                return self.close();
+            }
+            limit = self.look(&mut checkpoint);
+        }
+    }
+
+    /// Opens an epoch if it is time; returns how long to sleep.
+    fn look(&mut self, checkpoint: &mut bool) -> Duration {
+        let now = self.shared.clock.monotonic();
+        if let Some(at) = self.shared.take_next_wake() {
+            self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+        }
+        let due = self.wake.is_some_and(|at| at <= now);
+        let dirty = self.shared.is_dirty();
+        self.unsaved |= dirty;
+        let save = *checkpoint || (self.unsaved && now.saturating_sub(self.last_checkpoint) >= self.every);
+        if !(dirty || due || save) {
+            let to_wake = self.wake.map_or(IDLE, |at| at.saturating_sub(now));
+            let to_save = if self.unsaved { (self.last_checkpoint + self.every).saturating_sub(now) } else { IDLE };
+            return to_wake.min(to_save).max(Duration::from_millis(1));
+        }
+        let next = self.last_epoch + self.epoch;
+        if now < next {
+            return next - now;
+        }
+        if self.shared.open_epochs() >= OPEN_EPOCHS {
+            return Duration::from_millis(1);
+        }
+        if save && self.shared.in_flight() < CHECKPOINTS {
+            self.shared.mark(self.shared.target());
+            self.last_checkpoint = now;
+            self.unsaved = false;
+            *checkpoint = false;
+        } else if save && !dirty && !due {
+            return self.epoch; // two checkpoints are in flight: look again
+        }
+        if due {
+            self.wake = None;
+        }
+        self.last_epoch = now;
+        self.shared.advance(false);
+        self.epoch
+    }
+
+    /// The last epoch: a checkpoint if anything came in, then the sources end.
+    fn close(&mut self) {
+        while self.shared.in_flight() >= CHECKPOINTS && !self.shared.poisoned() {
+            self.shared.wait(self.epoch);
+        }
+        if self.unsaved || self.shared.is_dirty() {
+            self.shared.mark(self.shared.target());
+        }
+        self.shared.advance(true);
+    }
+}

@@ -1,0 +1,33 @@
+//! The runtime: one job is one timely instance, one clock, one committer, and a thread per reader and sink.
+//!
+//! ```text
+//!   readers --> [worker 0..N: source -> chain -> exchange -> operator -> sink] --> sink threads
+//!                    ^ epochs            | parts of marked epochs
+//!                  clock <-- durable -- committer --> commit log
+//! ```
+//!
+//! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
+//! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
+//! letters), `checkpoint` (the committer), `watch` (subscriptions); around them `clock`, `shared`,
+//! `worker` (builds the graph) and `job` (starts and stops it all).
+//!
+//! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
+
+mod checkpoint;
+mod chain;
+mod clock;
+mod dead;
+mod intake;
+mod job;
+mod ports;
+mod shared;
+mod sink;
+mod source;
+mod stateful;
+mod stream;
+mod track;
+mod watch;
+mod worker;
+
+pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
+pub use watch::Watched;

@@ -1,0 +1,278 @@
+//! What the threads of one job share: the epoch, the checkpoint marks, the memory account, the failure.
+//!
+//! ```text
+//!   sources --dirty--> clock thread --target, marks--> sources (close epochs, stamp what they read)
+//!   sinks --done--> clock thread (no new epoch while too many are open)
+//!   anyone --fail--> poison --> workers leave their step loop
+//! ```
+//!
+//! Ordering that the checkpoints rest on: the clock marks epoch t as a checkpoint *before* it lets the
+//! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
+
+use crate::time::{Clock, Epoch, Micros};
+use crate::Problem;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// No epoch at all: larger than every real one.
+pub(crate) const NEVER: Epoch = Epoch::MAX;
+
+/// Called to wake something on another thread.
+pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// A mutex whose holder cannot leave broken state behind: a panic elsewhere does not spread.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The state that all threads of a job share.
+pub(crate) struct Shared {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Number of dataflow workers.
+    pub workers: usize,
+    target: AtomicU64,
+    closing: AtomicU64,
+    dirty: AtomicBool,
+    next_wake: AtomicU64,
+    poison: AtomicBool,
+    failure: Mutex<Option<Problem>>,
+    /// Marked checkpoint epochs that are not yet durable.
+    marks: Mutex<BTreeSet<Epoch>>,
+    /// Source instances (per worker) that have not yet ended.
+    sources_open: AtomicUsize,
+    /// Bytes of batches alive.
+    pub alive: Arc<AtomicU64>,
+    /// Limit of `alive` at which sources stop reading.
+    pub budget: u64,
+    /// The dead-letter store is full and says pause; or the user said so.
+    paused: AtomicBool,
+    signal: Mutex<Signal>,
+    wake_clock: Condvar,
+    wake_sources: Mutex<Vec<Waker>>,
+    /// Per source instance: has it read everything that is there?
+    caught_up: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
+    /// One counter per sink instance: the last epoch it has written whole.
+    sinks_done: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+/// What the clock thread is asked to do.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    /// Something changed.
+    pub pending: bool,
+    /// A checkpoint is wanted now.
+    pub checkpoint: bool,
+    /// The job is to stop after one more checkpoint.
+    pub stop: bool,
+}
+
+impl Shared {
+    pub fn new(clock: Arc<dyn Clock>, workers: usize, start: Epoch, budget: u64) -> Arc<Shared> {
+        Arc::new(Shared {
+            clock,
+            workers,
+            target: AtomicU64::new(start),
+            closing: AtomicU64::new(NEVER),
+            dirty: AtomicBool::new(false),
+            next_wake: AtomicU64::new(u64::MAX),
+            poison: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            marks: Mutex::new(BTreeSet::new()),
+            sources_open: AtomicUsize::new(0),
+            alive: Arc::new(AtomicU64::new(0)),
+            budget,
+            paused: AtomicBool::new(false),
+            signal: Mutex::new(Signal::default()),
+            wake_clock: Condvar::new(),
+            wake_sources: Mutex::new(Vec::new()),
+            caught_up: Mutex::new(Vec::new()),
+            sinks_done: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The epoch in which sources stamp what they read now.
+    pub fn target(&self) -> Epoch {
+        self.target.load(Ordering::Acquire)
+    }
+    /// The first epoch that will never be: sources end when the target reaches it.
+    pub fn closing(&self) -> Epoch {
+        self.closing.load(Ordering::Acquire)
+    }
+    /// The last epoch of the job's life, once that is known.
+    pub fn is_last(&self, epoch: Epoch) -> bool {
+        self.closing() == epoch + 1
+    }
+
+    // --- the clock thread ---
+
+    /// Marks `epoch` as a checkpoint. Only the clock calls this, for the present target.
+    pub fn mark(&self, epoch: Epoch) {
+        debug_assert_eq!(epoch, self.target());
+        lock(&self.marks).insert(epoch);
+    }
+    /// Lets the sources go on to `target + 1`; with `last`, tells them to end there.
+    pub fn advance(&self, last: bool) {
+        let target = self.target();
+        if last {
+            self.closing.store(target + 1, Ordering::Release);
+        }
+        self.dirty.store(false, Ordering::Release);
+        self.target.store(target + 1, Ordering::Release);
+        for wake in lock(&self.wake_sources).iter() {
+            wake();
+        }
+    }
+    /// Waits until something asks for the clock, at most for `limit`.
+    pub fn wait(&self, limit: Duration) -> Signal {
+        let guard = lock(&self.signal);
+        let (mut guard, _) =
+            self.wake_clock.wait_timeout_while(guard, limit, |s| !s.pending).unwrap_or_else(PoisonError::into_inner);
+        let stop = guard.stop;
+        let taken = std::mem::take(&mut *guard);
+        guard.stop = stop;
+        taken
+    }
+    fn signal(&self, change: impl FnOnce(&mut Signal)) {
+        let mut signal = lock(&self.signal);
+        change(&mut signal);
+        signal.pending = true;
+        self.wake_clock.notify_all();
+    }
+    /// Asks for a checkpoint soon.
+    pub fn request_checkpoint(&self) {
+        self.signal(|s| s.checkpoint = true);
+    }
+    /// Asks for an orderly stop: one more checkpoint, then the sources end.
+    pub fn request_stop(&self) {
+        self.signal(|s| s.stop = true);
+    }
+    /// Wakes the clock to look again.
+    pub fn nudge(&self) {
+        self.signal(|_| ());
+    }
+    /// True if something came in (or a watermark moved) since the last epoch began.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+    /// When a source wants the clock to move even if nothing comes: monotonic microseconds.
+    pub fn take_next_wake(&self) -> Option<Duration> {
+        match self.next_wake.swap(u64::MAX, Ordering::AcqRel) {
+            u64::MAX => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    // --- sources ---
+
+    /// Registers how to wake a source operator.
+    pub fn on_epoch(&self, wake: Waker) {
+        lock(&self.wake_sources).push(wake);
+    }
+    /// Registers how to ask a source instance whether it has read everything that is there.
+    pub fn on_caught_up(&self, ask: impl Fn() -> bool + Send + Sync + 'static) {
+        lock(&self.caught_up).push(Box::new(ask));
+    }
+    /// True once every source has read everything that is there.
+    pub fn caught_up(&self) -> bool {
+        lock(&self.caught_up).iter().all(|ask| ask())
+    }
+    /// Says that the present epoch holds something.
+    pub fn set_dirty(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.nudge();
+        }
+    }
+    /// Asks for an epoch at that monotonic time, at the latest.
+    pub fn wake_at(&self, at: Duration) {
+        let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX - 1);
+        if self.next_wake.fetch_min(micros, Ordering::AcqRel) > micros {
+            self.nudge();
+        }
+    }
+    /// A source instance exists.
+    pub fn source_opened(&self) {
+        self.sources_open.fetch_add(1, Ordering::AcqRel);
+    }
+    /// A source instance has ended; the last one wakes the clock.
+    pub fn source_ended(&self) {
+        if self.sources_open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.nudge();
+        }
+    }
+    /// True once every source has ended by itself.
+    pub fn all_ended(&self) -> bool {
+        self.sources_open.load(Ordering::Acquire) == 0
+    }
+    /// True if sources must not read now: memory, or a pause.
+    pub fn must_wait(&self) -> bool {
+        self.alive.load(Ordering::Relaxed) > self.budget || self.paused.load(Ordering::Relaxed)
+    }
+    /// Holds or releases all sources.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    // --- closing epochs ---
+
+    /// The checkpoint epochs in `from..to`, ascending.
+    pub fn marked(&self, from: Epoch, to: Epoch) -> Vec<Epoch> {
+        if from >= to {
+            return Vec::new();
+        }
+        lock(&self.marks).range(from..to).copied().collect()
+    }
+    /// Checkpoints in flight.
+    pub fn in_flight(&self) -> usize {
+        lock(&self.marks).len()
+    }
+    /// `epoch` is durable.
+    pub fn unmark(&self, epoch: Epoch) {
+        lock(&self.marks).remove(&epoch);
+        self.nudge();
+    }
+
+    // --- sinks ---
+
+    /// Registers a sink instance; the counter holds the last epoch it has written whole.
+    pub fn sink_opened(&self, start: Epoch) -> Arc<AtomicU64> {
+        let done = Arc::new(AtomicU64::new(start));
+        lock(&self.sinks_done).push(Arc::clone(&done));
+        done
+    }
+    /// How many epochs are open at the slowest sink.
+    pub fn open_epochs(&self) -> u64 {
+        let slowest = lock(&self.sinks_done).iter().map(|d| d.load(Ordering::Acquire)).min();
+        slowest.map_or(0, |s| self.target().saturating_sub(s))
+    }
+
+    // --- failure ---
+
+    /// Fails the job; the first problem counts. Wakes everything.
+    pub fn fail(&self, problem: Problem) {
+        lock(&self.failure).get_or_insert(problem);
+        self.kill();
+    }
+    /// Ends the job at once, without a checkpoint.
+    pub fn kill(&self) {
+        self.poison.store(true, Ordering::Release);
+        self.nudge();
+        for wake in lock(&self.wake_sources).iter() {
+            wake();
+        }
+    }
+    /// True once the job must end at once.
+    pub fn poisoned(&self) -> bool {
+        self.poison.load(Ordering::Acquire)
+    }
+    /// Why it failed.
+    pub fn failure(&self) -> Option<Problem> {
+        lock(&self.failure).clone()
+    }
+    /// Wall clock.
+    pub fn now(&self) -> Micros {
+        self.clock.now()
+    }
+}

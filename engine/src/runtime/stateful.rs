@@ -1,0 +1,264 @@
+//! An operator with state as a timely operator: rows in epoch order, closes in order, deltas at checkpoints.
+//!
+//! Rows of an epoch are applied only while it is the lowest open one; later epochs are stashed. That
+//! is what makes a delta taken at the close of t contain all of t and nothing of t+1.
+
+use super::checkpoint::{Part, Participant};
+use super::ports::{Outlet, Surround, downgrade};
+use super::stream::{ByKey, Mark};
+use super::worker::AroundSpec;
+use crate::batch::{Batch, Charge};
+use crate::metrics::NodeMetrics;
+use crate::operator::{Emit, Operator};
+use crate::time::{Epoch, Watermark};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use timely::communication::Pull;
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pact::{DistributorPact, Exchange, Pipeline};
+use timely::dataflow::channels::pushers::Output;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::InputHandleCore;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+
+/// How long one activation may take before other operators get their turn.
+const TURN: Duration = Duration::from_millis(5);
+
+/// One data input: the stream, and the key columns of its exchange.
+pub(crate) type DataInput<'s> = (Stream<'s, Epoch, Batch>, Option<Vec<String>>);
+
+/// What an operator needs on one worker.
+pub(crate) struct StatefulSpec {
+    pub around: AroundSpec,
+    pub operator: Box<dyn Operator>,
+    /// `<node>/<role>.<n>`.
+    pub id: String,
+    pub fingerprint: String,
+    /// The trackers (and workers) whose marks decide the watermark.
+    pub trackers: Vec<(usize, usize)>,
+    /// The node's index, under which its own marks travel on.
+    pub tracker: usize,
+    pub worker: usize,
+    pub ports: usize,
+    /// Watermark of the last checkpoint.
+    pub restored: Option<Watermark>,
+    pub participant: Participant,
+}
+
+/// The streams of an operator.
+pub(crate) struct StatefulStreams<'s> {
+    pub ports: Vec<Stream<'s, Epoch, Batch>>,
+    pub errors: Stream<'s, Epoch, Batch>,
+    pub marks: Stream<'s, Epoch, Vec<Mark>>,
+}
+
+trait PullBatches {
+    fn drain(&mut self, into: &mut BTreeMap<Epoch, VecDeque<Batch>>);
+}
+
+impl<P: Pull<Message<Epoch, Batch>>> PullBatches for InputHandleCore<Epoch, Batch, P> {
+    fn drain(&mut self, into: &mut BTreeMap<Epoch, VecDeque<Batch>>) {
+        self.for_each(|capability, batch| {
+            let epoch = *capability.least().expect("a message carries its epoch");
+            into.entry(epoch).or_default().push_back(std::mem::take(batch));
+        });
+    }
+}
+
+pub(crate) fn build<'s>(
+    scope: Scope<'s, Epoch>,
+    inputs: Vec<DataInput<'s>>,
+    marks: Stream<'s, Epoch, Vec<Mark>>,
+    spec: StatefulSpec,
+) -> StatefulStreams<'s> {
+    let mut builder = OperatorBuilder::new(format!("operator {}", spec.id), scope);
+    let alone = spec.around.shared.workers == 1;
+    let mut pulls: Vec<Box<dyn PullBatches>> = Vec::new();
+    for (stream, exchange) in inputs {
+        pulls.push(match exchange {
+            Some(columns) if !alone => Box::new(builder.new_input(stream, DistributorPact(move |_| ByKey::new(columns)))),
+            _ => Box::new(builder.new_input(stream, Pipeline)),
+        });
+    }
+    let mut marks_in = builder.new_input(marks, Exchange::new(|m: &Mark| m.to as u64));
+    let mut outputs = Vec::new();
+    let mut streams = Vec::new();
+    for _ in 0..=spec.ports {
+        let (output, stream) = builder.new_output::<Batch>();
+        outputs.push(output);
+        streams.push(stream);
+    }
+    let (marks_out, marks_stream) = builder.new_output::<Vec<Mark>>();
+    let errors_stream = streams.pop().expect("ports and errors");
+    let again = scope.activator_for(builder.operator_info().address);
+    builder.build(move |mut capabilities| {
+        let marks_cap = capabilities.pop();
+        let mut outlets: Vec<Outlet> = outputs.into_iter().zip(capabilities).map(|(o, c)| Outlet::new(o, c)).collect();
+        let errors = outlets.pop().expect("ports and errors");
+        let mut run = Run {
+            around: spec.around.with(errors),
+            operator: spec.operator,
+            id: spec.id,
+            fingerprint: spec.fingerprint,
+            stash: (0..pulls.len()).map(|_| BTreeMap::new()).collect(),
+            marks: BTreeMap::new(),
+            latest: spec.trackers.into_iter().map(|t| (t, i64::MIN)).collect(),
+            watermark: spec.restored.unwrap_or(Watermark::UNKNOWN),
+            outlets,
+            marks_out,
+            marks_cap,
+            tracker: spec.tracker,
+            worker: spec.worker,
+            participant: spec.participant,
+            closed: 0,
+            emit: Emit::default(),
+        };
+        move |frontiers| {
+            if run.around.shared.poisoned() {
+                return;
+            }
+            for (pull, stash) in pulls.iter_mut().zip(&mut run.stash) {
+                pull.drain(stash);
+            }
+            marks_in.for_each(|capability, list| {
+                let epoch = *capability.least().expect("a message carries its epoch");
+                run.marks.entry(epoch).or_default().append(list);
+            });
+            match run.turn(super::worker::low(frontiers)) {
+                Ok(true) => again.activate(),
+                Ok(false) => {}
+                Err(problem) => run.around.shared.fail(problem.node(&*run.around.metrics.node)),
+            }
+        }
+    });
+    StatefulStreams { ports: streams, errors: errors_stream, marks: marks_stream }
+}
+
+struct Run {
+    around: Surround,
+    operator: Box<dyn Operator>,
+    id: String,
+    fingerprint: String,
+    /// Rows not yet applied, per input.
+    stash: Vec<BTreeMap<Epoch, VecDeque<Batch>>>,
+    marks: BTreeMap<Epoch, Vec<Mark>>,
+    latest: HashMap<(usize, usize), i64>,
+    watermark: Watermark,
+    outlets: Vec<Outlet>,
+    marks_out: Output<Epoch, Vec<Mark>>,
+    marks_cap: Option<Capability<Epoch>>,
+    tracker: usize,
+    worker: usize,
+    participant: Participant,
+    /// Every epoch below has been closed.
+    closed: Epoch,
+    emit: Emit,
+}
+
+impl Run {
+    /// Does what can be done with inputs open from `low` on; true if there is more.
+    fn turn(&mut self, low: Epoch) -> crate::Result<bool> {
+        let began = Instant::now();
+        for epoch in self.due(low) {
+            if !self.apply(epoch, began)? {
+                return Ok(true);
+            }
+            self.close(epoch)?;
+            self.hold(epoch + 1);
+        }
+        // The lowest open epoch may be applied, but not closed.
+        let more = !self.apply(low, began)?;
+        self.hold(low);
+        Ok(more)
+    }
+
+    fn hold(&mut self, low: Epoch) {
+        if low > self.closed {
+            self.closed = low;
+            self.outlets.iter_mut().for_each(|o| o.downgrade(low));
+            self.around.errors.downgrade(low);
+            downgrade(&mut self.marks_cap, low);
+        }
+    }
+
+    /// The epochs below `low` that hold something, and the checkpoints among them.
+    fn due(&self, low: Epoch) -> Vec<Epoch> {
+        let mut epochs = self.around.shared.marked(self.closed, low);
+        for stash in &self.stash {
+            epochs.extend(stash.range(..low).map(|(e, _)| *e));
+        }
+        epochs.extend(self.marks.range(..low).map(|(e, _)| *e));
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// Applies the rows of one epoch; false when the turn is over before they are all applied.
+    fn apply(&mut self, epoch: Epoch, began: Instant) -> crate::Result<bool> {
+        for port in 0..self.stash.len() {
+            while let Some(batch) = self.stash[port].get_mut(&epoch).and_then(VecDeque::pop_front) {
+                let since = Instant::now();
+                NodeMetrics::add(&self.around.metrics.rows_in, batch.len());
+                // Positions end here: behind a stateful operator a row has no single origin. Rows that are
+                // refused keep theirs, so the operator still sees it.
+                self.operator.on_batch(port, epoch, batch, &mut self.emit)?;
+                self.around.metrics.busy(since);
+                self.settle(epoch);
+                if began.elapsed() > TURN {
+                    return Ok(false);
+                }
+            }
+            self.stash[port].remove(&epoch);
+        }
+        Ok(true)
+    }
+
+    fn close(&mut self, epoch: Epoch) -> crate::Result<()> {
+        let since = Instant::now();
+        for mark in self.marks.remove(&epoch).unwrap_or_default() {
+            if let Some(latest) = self.latest.get_mut(&(mark.tracker, mark.worker)) {
+                *latest = (*latest).max(mark.micros);
+            }
+        }
+        let before = self.watermark;
+        let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
+        self.watermark = self.watermark.max(Watermark(least));
+        self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
+        self.settle(epoch);
+        if self.watermark > before {
+            self.pass_on(epoch);
+        }
+        if !self.around.shared.marked(epoch, epoch + 1).is_empty() {
+            let mut blocks = Vec::new();
+            if !self.fingerprint.is_empty() {
+                self.operator.delta(&mut blocks)?;
+            }
+            let (id, fingerprint) = (self.id.clone(), self.fingerprint.clone());
+            self.participant.contribute(epoch, Part::State { id, fingerprint, watermark: self.watermark.0, blocks });
+        }
+        let (metrics, size) = (&self.around.metrics, self.operator.size());
+        metrics.state_keys.store(size.keys, Relaxed);
+        metrics.state_bytes.store(size.bytes, Relaxed);
+        metrics.busy(since);
+        Ok(())
+    }
+
+    fn settle(&mut self, epoch: Epoch) {
+        for (port, mut batch) in self.around.settle(epoch, &mut self.emit) {
+            batch.origin = None;
+            batch.charge = Some(Charge::new(batch.rows.get_array_memory_size() as u64, &self.around.shared.alive));
+            self.outlets[port].send(epoch, batch);
+        }
+    }
+
+    fn pass_on(&mut self, epoch: Epoch) {
+        let watermark = self.operator.watermark(self.watermark);
+        self.around.metrics.at(watermark);
+        let mut list = vec![Mark { tracker: self.tracker, worker: 0, micros: watermark.0, to: self.worker }];
+        if let Some(capability) = &self.marks_cap {
+            self.marks_out.activate().give(&capability.delayed(&epoch), &mut list);
+        }
+    }
+}
