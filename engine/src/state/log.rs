@@ -207,7 +207,10 @@ pub struct CommitLog {
 
 impl std::fmt::Debug for CommitLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CommitLog").field("generation", &self.generation).field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("CommitLog")
+            .field("generation", &self.generation)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,7 +292,8 @@ impl CommitLog {
 
     /// Encodes the files and works out what is live with them.
     fn draft(&self, body: &CheckpointBody) -> Result<Draft> {
-        let mut draft = Draft { puts: Vec::new(), live: (*self.live).clone(), ended: body.drop_state.clone(), drops: Vec::new() };
+        let mut draft =
+            Draft { puts: Vec::new(), live: (*self.live).clone(), ended: body.drop_state.clone(), drops: Vec::new() };
         for id in &body.drop_state {
             draft.live.state.remove(id);
         }
@@ -305,7 +309,8 @@ impl CommitLog {
         let running = self.running.get(&base.id).filter(|r| r.upto == base.upto);
         // Given up meanwhile, or the state was dropped.
         let Some((running, live)) = running.zip(draft.live.state.get_mut(&base.id)) else { return Ok(()) };
-        let dropped = |b: &StateBlock| running.drops.iter().any(|(table, segment)| *table == b.table && *segment == b.segment);
+        let dropped =
+            |b: &StateBlock| running.drops.iter().any(|(table, segment)| *table == b.table && *segment == b.segment);
         let mut writer = block::Writer::default();
         for b in remaining(&base.blocks).filter(|(b, _)| !dropped(b)) {
             writer.add(&base.id, &b.0.table, b.0.segment, b.1)?;
@@ -354,7 +359,9 @@ impl CommitLog {
 
     fn draft_attached(&self, draft: &mut Draft, body: &CheckpointBody) {
         let released = |a: &AttachedRef| {
-            body.release.iter().any(|(kind, owner, upto)| *kind == a.kind && *owner == a.owner && a.file.checkpoint <= *upto)
+            body.release
+                .iter()
+                .any(|(kind, owner, upto)| *kind == a.kind && *owner == a.owner && a.file.checkpoint <= *upto)
         };
         draft.live.attached.retain(|a| !released(a));
         for (n, attach) in body.attach.iter().enumerate() {
@@ -368,7 +375,13 @@ impl CommitLog {
         }
     }
 
-    fn data_file(&self, writer: block::Writer, checkpoint: u64, class: &str, n: Option<usize>) -> Result<(Arc<DataFile>, Vec<u8>)> {
+    fn data_file(
+        &self,
+        writer: block::Writer,
+        checkpoint: u64,
+        class: &str,
+        n: Option<usize>,
+    ) -> Result<(Arc<DataFile>, Vec<u8>)> {
         let (bytes, blocks) = writer.finish()?;
         let file = file_ref(self.file_name(class, checkpoint, n), &bytes, checkpoint);
         Ok((Arc::new(DataFile { file, blocks }), bytes))
@@ -391,7 +404,9 @@ impl CommitLog {
             match self.store.put_if_absent(name, bytes)? {
                 PutOutcome::Created => {}
                 PutOutcome::Exists => {
-                    return Err(Problem::internal("a file of this generation is there already").at(self.store.place(name)));
+                    return Err(
+                        Problem::internal("a file of this generation is there already").at(self.store.place(name))
+                    );
                 }
             }
             match file_class(name) {
@@ -581,7 +596,9 @@ fn is_same(store: &dyn Store, number: u64, bytes: &[u8]) -> Result<bool> {
 fn remaining(blocks: &[StateBlock]) -> impl Iterator<Item = (&StateBlock, &arrow::array::RecordBatch)> {
     blocks.iter().enumerate().filter_map(|(i, b)| {
         let Change::Rows(rows) = &b.change else { return None };
-        let gone = |later: &StateBlock| matches!(later.change, Change::Drop) && later.table == b.table && later.segment == b.segment;
+        let gone = |later: &StateBlock| {
+            matches!(later.change, Change::Drop) && later.table == b.table && later.segment == b.segment
+        };
         (!blocks[i + 1..].iter().any(gone)).then_some((b, rows))
     })
 }

@@ -115,7 +115,13 @@ impl Case {
 /// One seed: a few lives of one store.
 fn run_seed(seed: u64) -> Result<Seen, String> {
     let fs = ModelFs::default();
-    let mut case = Case { rng: fastrand::Rng::with_seed(seed), fs, known: Expected::default(), perhaps: None, seen: Seen::default() };
+    let mut case = Case {
+        rng: fastrand::Rng::with_seed(seed),
+        fs,
+        known: Expected::default(),
+        perhaps: None,
+        seen: Seen::default(),
+    };
     for _ in 0..6 {
         case.plan();
         if let Some(log) = case.open()? {

@@ -22,7 +22,8 @@ fn checkpoints(log: &mut CommitLog) -> Expected {
     for e in 1..=3u64 {
         let mut body = CheckpointBody { checkpoint: e, epoch: e * 7, wall: 1_000_000, ..CheckpointBody::default() };
         body.extra = serde_json::json!({ "marker": e });
-        let mut blocks = vec![work::block("rows", 0, &[e, e + 100, u64::MAX - e]), work::block("panes", e as i64, &[e])];
+        let mut blocks =
+            vec![work::block("rows", 0, &[e, e + 100, u64::MAX - e]), work::block("panes", e as i64, &[e])];
         if e == 3 {
             blocks.push(StateBlock { table: "panes".into(), segment: 1, change: Change::Drop });
             body.bases.push(work::compact(log.begin_compaction(work::IDS[0]).unwrap()).unwrap());
