@@ -328,8 +328,7 @@ pub(crate) fn aggregated(key: Option<i64>, start: i64, end: i64, values: &[Optio
     let distinct: std::collections::BTreeSet<_> = known.iter().collect();
     let sum = (!positive.is_empty()).then(|| positive.iter().sum());
     let average = (!known.is_empty()).then(|| (known.iter().sum::<i64>() as f64 / known.len() as f64) as i64);
-    let values =
-        [Some(values.len() as i64), sum, known.iter().min().copied(), Some(distinct.len() as i64), average];
+    let values = [Some(values.len() as i64), sum, known.iter().min().copied(), Some(distinct.len() as i64), average];
     [Some(super::RESULTS as i64), key, Some(start), Some(end)].into_iter().chain(values).collect()
 }
 
