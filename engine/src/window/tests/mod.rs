@@ -87,7 +87,9 @@ pub(crate) fn script(rng: &mut Rng, ports: usize, keys: i64, step: i64) -> Vec<S
     let epochs = rng.usize(3..25);
     (0..epochs)
         .map(|epoch| {
-            let batches = (0..rng.usize(0..4)).map(|_| {
+            let mut batches = Vec::new();
+            for _ in 0..rng.usize(0..4) {
+                let (port, count) = (rng.usize(0..ports), rng.usize(1..30));
                 let row = |_| {
                     id += 1;
                     let time = (now + rng.i64(-60..60)).div_euclid(step) * step;
@@ -98,11 +100,8 @@ pub(crate) fn script(rng: &mut Rng, ports: usize, keys: i64, step: i64) -> Vec<S
                         value: (rng.u8(..) > 30).then(|| rng.i64(-5..6)),
                     }
                 };
-                let rows = (0..rng.usize(1..30)).map(row).collect();
-                (epoch % ports.max(1), rows)
-            });
-            let mut batches: Vec<(usize, Vec<Row>)> = batches.collect();
-            batches.iter_mut().for_each(|(port, _)| *port = rng.usize(0..ports));
+                batches.push((port, (0..count).map(row).collect()));
+            }
             now += rng.i64(0..25);
             let watermark = match () {
                 () if epoch + 1 == epochs => Watermark::END,
