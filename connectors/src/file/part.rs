@@ -5,7 +5,7 @@
 //! records both, and a restart cuts the file back to them.
 
 use super::config::Compression;
-use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir};
+use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir, write_failed};
 use crate::format::Encode;
 use millstream::problem::{Domain, Retry};
 use millstream::{Batch, Place, Problem, Result};
@@ -76,7 +76,12 @@ impl Part {
     ///
     /// # Errors
     /// `IO…`.
-    pub fn create(base: &Path, name: String, mut encoder: Box<dyn Encode>, compression: Compression) -> Result<Option<Part>> {
+    pub fn create(
+        base: &Path,
+        name: String,
+        mut encoder: Box<dyn Encode>,
+        compression: Compression,
+    ) -> Result<Option<Part>> {
         let published = base.join(&name);
         let path = hidden(&published, OPEN);
         make_dirs(path.parent().unwrap_or(base))?;
@@ -160,11 +165,7 @@ impl Part {
         if let Err(e) = self.file.write_all_at(bytes, self.written) {
             // Best effort: gives the space back; the next attempt writes at the same offset anyway.
             let _ = self.file.set_len(self.written);
-            let problem = Problem::io("cannot write to the file", &self.path, &e);
-            return Err(match e.kind() {
-                ErrorKind::StorageFull => problem.expected(format!("{} bytes of free space", bytes.len())).help("the pipeline goes on by itself when there is room"),
-                _ => problem,
-            });
+            return Err(write_failed("cannot write to the file", &self.path, &e, bytes.len() as u64));
         }
         self.crc = crc32c::crc32c_append(self.crc, bytes);
         self.written += bytes.len() as u64;
@@ -321,11 +322,14 @@ impl OpenPart {
         }
         let crc = crc_of(&file, self.bytes).map_err(|e| io("cannot read the file", &e))?;
         if crc != self.crc {
-            return Err(Problem::error("FILE-PART-DAMAGED", "a file of the last checkpoint does not have the checksum that was recorded")
-                .at(Place::path(path))
-                .found(format!("{crc:08x}"))
-                .expected(format!("{:08x} over {} bytes", self.crc, self.bytes))
-                .kind(Domain::Outside, Retry::No));
+            return Err(Problem::error(
+                "FILE-PART-DAMAGED",
+                "a file of the last checkpoint does not have the checksum that was recorded",
+            )
+            .at(Place::path(path))
+            .found(format!("{crc:08x}"))
+            .expected(format!("{:08x} over {} bytes", self.crc, self.bytes))
+            .kind(Domain::Outside, Retry::No));
         }
         if len > self.bytes {
             file.set_len(self.bytes).map_err(|e| io("cannot cut the file back", &e))?;

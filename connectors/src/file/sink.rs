@@ -67,11 +67,13 @@ fn extension(config: &FileSinkConfig) -> Result<&'static str> {
     use Compression::{Auto, Gzip, None, Zstd};
     Ok(match (&config.format, config.compression) {
         (Format::ArrowIpc, _) => {
-            return Err(Problem::error("FILE-FORMAT", "files are not written as Arrow IPC").expected("ndjson, csv, parquet or text"));
+            return Err(Problem::error("FILE-FORMAT", "files are not written as Arrow IPC")
+                .expected("ndjson, csv, parquet or text"));
         }
         (Format::Parquet, Auto) => ".parquet",
         (Format::Parquet, _) => {
-            return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside").help("leave `compression` out"));
+            return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside")
+                .help("leave `compression` out"));
         }
         (Format::Ndjson, Auto | None) => ".ndjson",
         (Format::Ndjson, Gzip) => ".ndjson.gz",
@@ -136,7 +138,9 @@ impl FileSinkFactory {
             let (name, kind) = (entry.file_name(), entry.file_type());
             let name = name.to_string_lossy();
             match kind {
-                Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => self.remove_leftovers(&entry.path(), touched)?,
+                Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => {
+                    self.remove_leftovers(&entry.path(), touched)?
+                }
                 Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) => {
                     remove(&entry.path())?;
                     touched.insert(directory.to_path_buf());
@@ -179,9 +183,12 @@ impl FileSink {
         }
         let roll = &self.shared.config.roll;
         let due = |part: &Part| {
-            part.size() >= roll.size.bytes() || roll.rows.is_some_and(|rows| part.rows() >= rows) || part.opened().elapsed() >= roll.every.get()
+            part.size() >= roll.size.bytes()
+                || roll.rows.is_some_and(|rows| part.rows() >= rows)
+                || part.opened().elapsed() >= roll.every.get()
         };
-        let due: Vec<String> = self.parts.iter().filter(|(_, part)| due(part)).map(|(directory, _)| directory.clone()).collect();
+        let due: Vec<String> =
+            self.parts.iter().filter(|(_, part)| due(part)).map(|(directory, _)| directory.clone()).collect();
         due.iter().try_for_each(|directory| self.close(directory))
     }
 
@@ -197,7 +204,8 @@ impl FileSink {
     fn part(&mut self, directory: &str, epoch: Epoch) -> Result<&mut Part> {
         if !self.parts.contains_key(directory) {
             while self.parts.len() >= self.shared.config.open_max.max(1) as usize {
-                let longest = self.parts.iter().min_by_key(|(_, part)| part.touched).map(|(directory, _)| directory.clone());
+                let longest =
+                    self.parts.iter().min_by_key(|(_, part)| part.touched).map(|(directory, _)| directory.clone());
                 self.close(&longest.expect("there is at least one"))?;
             }
             let part = self.create(directory, epoch)?;
@@ -294,13 +302,15 @@ fn parts_of(handle: &Handle) -> Result<Parts> {
     if handle.0.is_null() {
         return Ok(Parts::default());
     }
-    let parts: Parts = serde_json::from_value(handle.0.clone())
-        .map_err(|e| Problem::error("FILE-HANDLE", "the checkpoint's handle is not one of a file sink").found(e.to_string()))?;
+    let parts: Parts = serde_json::from_value(handle.0.clone()).map_err(|e| {
+        Problem::error("FILE-HANDLE", "the checkpoint's handle is not one of a file sink").found(e.to_string())
+    })?;
     let names = parts.open.iter().map(|p| &p.name).chain(parts.rolled.iter().map(|p| &p.name));
     for name in names {
         let inside = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
         if !inside {
-            return Err(Problem::error("FILE-HANDLE", "the checkpoint names a file outside of the sink's directory").at(Place::path(name)));
+            return Err(Problem::error("FILE-HANDLE", "the checkpoint names a file outside of the sink's directory")
+                .at(Place::path(name)));
         }
     }
     Ok(parts)
