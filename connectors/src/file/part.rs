@@ -8,7 +8,7 @@ use super::config::Compression;
 use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir, write_failed};
 use crate::format::Encode;
 use millstream::problem::{Domain, Retry};
-use millstream::{Batch, Place, Problem, Result};
+use millstream::{Batch, Place, Problem, Result, failpoint};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -95,6 +95,7 @@ impl Part {
             std::fs::remove_file(&path).map_err(|e| Problem::io("cannot remove the file", &path, &e))?;
             return Ok(None);
         }
+        failpoint!("file_sink.created");
         let mut buf = Vec::new();
         encoder.header(&mut buf);
         Ok(Some(Part {
@@ -170,6 +171,7 @@ impl Part {
         self.crc = crc32c::crc32c_append(self.crc, bytes);
         self.written += bytes.len() as u64;
         self.buf.clear();
+        failpoint!("file_sink.written");
         Ok(())
     }
 
@@ -204,6 +206,7 @@ impl Part {
             sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.dir_synced = true;
         }
+        failpoint!("file_sink.synced");
         Ok(())
     }
 
@@ -257,6 +260,7 @@ impl RolledPart {
             }
             Err(e) => return Err(Problem::io("cannot rename the file", &from, &e)),
         }
+        failpoint!("file_sink.renamed");
         if self.converted {
             remove(&hidden(&published, OPEN))?;
         }
@@ -303,6 +307,7 @@ impl OpenPart {
             return remove(&path);
         }
         self.cut_back(&path)?;
+        failpoint!("file_sink.recover.cut");
         if self.rows == 0 {
             return remove(&path);
         }

@@ -19,7 +19,7 @@ use super::spool::Spool;
 use crate::format::{Encode, Format};
 use arrow::datatypes::SchemaRef;
 use millstream::connect::{Handle, Sink, SinkFactory, SinkMode};
-use millstream::{Batch, Epoch, Place, Problem, Result};
+use millstream::{Batch, Epoch, Place, Problem, Result, failpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,7 +106,9 @@ impl SinkFactory for FileSinkFactory {
                 directories.extend(base.join(&part.name).parent().map(Path::to_path_buf));
             }
         }
+        failpoint!("file_sink.recover.published");
         self.remove_leftovers(base, &mut directories)?;
+        failpoint!("file_sink.recover.cleaned");
         directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d))
     }
 
@@ -195,6 +197,7 @@ impl FileSink {
     fn close(&mut self, directory: &str) -> Result<()> {
         let Some(part) = self.parts.get_mut(directory) else { return Ok(()) };
         let rolled = part.close(&self.shared.template.base, self.shared.is_columns())?;
+        failpoint!("file_sink.closed");
         self.parts.remove(directory);
         self.rolled.push(rolled);
         Ok(())
@@ -272,6 +275,7 @@ impl Sink for FileSink {
     fn prepare(&mut self, _checkpoint: Epoch) -> Result<Handle> {
         self.make_room()?;
         self.parts.values_mut().try_for_each(Part::sync)?;
+        failpoint!("file_sink.prepared");
         let parts = Parts { open: self.parts.values().map(Part::open_part).collect(), rolled: self.rolled.clone() };
         Ok(Handle(serde_json::to_value(parts).expect("strings and integers always serialise")))
     }
@@ -288,6 +292,7 @@ impl Sink for FileSink {
             }
         }
         directories.iter().try_for_each(|d| sync_dir(d))?;
+        failpoint!("file_sink.committed");
         self.rolled.retain(|part| !parts.rolled.contains(part));
         Ok(())
     }
