@@ -5,7 +5,7 @@
 //! records both, and a restart cuts the file back to them.
 
 use super::config::Compression;
-use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir, write_failed};
+use super::place::{DONE, MARK, OPEN, hidden, make_dirs, sync_dir, write_failed};
 use crate::format::Encode;
 use millstream::problem::{Domain, Retry};
 use millstream::{Batch, Place, Problem, Result, failpoint};
@@ -234,6 +234,8 @@ impl Part {
         }
         let done = hidden(&base.join(&self.name), DONE);
         let bytes = super::spool::convert(&self.path, &done)?;
+        // The record will count on this name, too.
+        sync_dir(done.parent().unwrap_or(base))?;
         Ok(RolledPart { name: self.name.clone(), bytes, converted: true })
     }
 }
@@ -261,10 +263,15 @@ impl RolledPart {
             Err(e) => return Err(Problem::io("cannot rename the file", &from, &e)),
         }
         failpoint!("file_sink.renamed");
-        if self.converted {
-            remove(&hidden(&published, OPEN))?;
-        }
         Ok(())
+    }
+
+    /// Once the name is durable: removes the rows that a converted file was made of.
+    ///
+    /// # Errors
+    /// `IO…`.
+    pub fn clean(&self, base: &Path) -> Result<()> {
+        if self.converted { remove(&hidden(&base.join(&self.name), OPEN)) } else { Ok(()) }
     }
 
     fn check_published(&self, published: &Path) -> Result<()> {
@@ -287,33 +294,51 @@ fn lost(path: &Path, found: String, bytes: u64) -> Problem {
 
 impl OpenPart {
     /// After a restart: cuts the file back to what the checkpoint says, checks it and publishes it; a
-    /// file without rows goes. Idempotent.
+    /// file without rows goes. Idempotent: the mark that it leaves says that it has been here, even when
+    /// the published file is taken away before the next checkpoint. Leaves the `.open` file of a
+    /// converted one.
     ///
     /// # Errors
-    /// `FILE-PART-DAMAGED`, and as [`RolledPart::publish`].
+    /// `FILE-PART-DAMAGED`, `FILE-PART-LOST`, and as [`RolledPart::publish`].
     pub fn recover(&self, base: &Path, columns: bool) -> Result<()> {
         let published = base.join(&self.name);
         let path = hidden(&published, OPEN);
+        let mark = self.mark(base);
+        if mark.exists() {
+            return if columns { Ok(()) } else { self.check_taken(&published) };
+        }
         if !path.exists() {
-            // An earlier recovery got this far. A part without rows was removed by it.
+            // The mark is made behind the rename: a crash may have come between.
             let whole = RolledPart { name: self.name.clone(), bytes: self.bytes, converted: false };
-            return match std::fs::metadata(&published) {
-                Err(_) if self.rows == 0 => Ok(()),
-                Ok(_) if columns => Ok(()),
-                _ => whole.check_published(&published),
-            };
+            whole.check_published(&published)?;
+        } else {
+            self.cut_back(&path)?;
+            failpoint!("file_sink.recover.cut");
+            self.give_name(base, &path, columns)?;
         }
-        if columns && published.exists() {
-            return remove(&path);
+        File::create(&mark).map(drop).map_err(|e| Problem::io("cannot create the file", &mark, &e))
+    }
+
+    /// The hidden mark that [`OpenPart::recover`] leaves.
+    pub fn mark(&self, base: &Path) -> PathBuf {
+        hidden(&base.join(&self.name), MARK)
+    }
+
+    fn check_taken(&self, published: &Path) -> Result<()> {
+        match std::fs::metadata(published) {
+            Ok(meta) if meta.len() != self.bytes => Err(lost(published, format!("{} bytes", meta.len()), self.bytes)),
+            _ => Ok(()),
         }
-        self.cut_back(&path)?;
-        failpoint!("file_sink.recover.cut");
-        if self.rows == 0 {
-            return remove(&path);
+    }
+
+    fn give_name(&self, base: &Path, path: &Path, columns: bool) -> Result<()> {
+        let published = base.join(&self.name);
+        if columns && published.exists() || self.rows == 0 {
+            return Ok(());
         }
         let mut rolled = RolledPart { name: self.name.clone(), bytes: self.bytes, converted: columns };
         if columns {
-            rolled.bytes = super::spool::convert(&path, &hidden(&published, DONE))?;
+            rolled.bytes = super::spool::convert(path, &hidden(&published, DONE))?;
         }
         rolled.publish(base)
     }

@@ -17,6 +17,8 @@ const VALUE_MAX: usize = 100;
 pub const OPEN: &str = ".open";
 /// End of the name of a whole file that waits to be published.
 pub const DONE: &str = ".done";
+/// End of the name of an empty file that says: a restart has published this one already.
+pub const MARK: &str = ".published";
 
 /// A piece of a directory's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,11 +196,11 @@ impl Namer {
         format!("{}{}-{worker:03}-{epoch:08}-{n:03}{}", self.prefix, self.tag, self.extension)
     }
 
-    /// True for the name of a hidden file of this sink.
+    /// True for the name of a hidden file of this sink, marks included.
     pub fn is_hidden(&self, name: &str) -> bool {
         let ours =
             name.strip_prefix('.').and_then(|n| n.strip_prefix(&self.prefix)).and_then(|n| n.strip_prefix(&self.tag));
-        ours.is_some_and(|n| n.starts_with('-')) && (name.ends_with(OPEN) || name.ends_with(DONE))
+        ours.is_some_and(|n| n.starts_with('-')) && [OPEN, DONE, MARK].iter().any(|end| name.ends_with(end))
     }
 }
 

@@ -22,7 +22,7 @@ use millstream::connect::{Handle, Sink, SinkFactory, SinkMode};
 use millstream::{Batch, Epoch, Place, Problem, Result, failpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes after which a buffer goes to its file.
 const WRITE_AT: usize = 256 << 10;
@@ -41,9 +41,15 @@ struct Shared {
     config: FileSinkConfig,
     template: Template,
     namer: Namer,
+    /// What the recovery marked as published: needed until the next checkpoint, which names it no more.
+    marks: Mutex<Vec<PathBuf>>,
 }
 
 impl Shared {
+    fn marks(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_columns(&self) -> bool {
         matches!(self.config.format, Format::Parquet)
     }
@@ -58,7 +64,7 @@ impl FileSinkFactory {
         let template = Template::parse(&access.base, &config.path)?;
         let extension = extension(&config)?;
         let namer = Namer::new(&config.prefix, owner, extension)?;
-        Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer }) })
+        Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer, marks: Mutex::default() }) })
     }
 }
 
@@ -95,6 +101,7 @@ impl SinkFactory for FileSinkFactory {
     fn recover(&self, handles: Vec<Handle>) -> Result<()> {
         let base = &self.shared.template.base;
         let mut directories = BTreeSet::from([base.clone()]);
+        let mut marks = Vec::new();
         for handle in &handles {
             let parts = parts_of(handle)?;
             for part in &parts.rolled {
@@ -103,13 +110,18 @@ impl SinkFactory for FileSinkFactory {
             }
             for part in &parts.open {
                 part.recover(base, part.name.ends_with(".parquet"))?;
+                marks.push(part.mark(base));
                 directories.extend(base.join(&part.name).parent().map(Path::to_path_buf));
             }
         }
+        let sync =
+            |directories: &BTreeSet<PathBuf>| directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d));
+        sync(&directories)?;
         failpoint!("file_sink.recover.published");
-        self.remove_leftovers(base, &mut directories)?;
+        self.remove_leftovers(base, &marks, &mut directories)?;
+        *self.shared.marks() = marks;
         failpoint!("file_sink.recover.cleaned");
-        directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d))
+        sync(&directories)
     }
 
     fn open(&self, worker: usize, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
@@ -128,8 +140,8 @@ impl SinkFactory for FileSinkFactory {
 }
 
 impl FileSinkFactory {
-    /// Removes this sink's hidden files: what a record names has been published before.
-    fn remove_leftovers(&self, directory: &Path, touched: &mut BTreeSet<PathBuf>) -> Result<()> {
+    /// Removes this sink's hidden files but `keep`: what a record names has been published before.
+    fn remove_leftovers(&self, directory: &Path, keep: &[PathBuf], touched: &mut BTreeSet<PathBuf>) -> Result<()> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -141,9 +153,9 @@ impl FileSinkFactory {
             let name = name.to_string_lossy();
             match kind {
                 Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => {
-                    self.remove_leftovers(&entry.path(), touched)?
+                    self.remove_leftovers(&entry.path(), keep, touched)?
                 }
-                Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) => {
+                Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) && !keep.contains(&entry.path()) => {
                     remove(&entry.path())?;
                     touched.insert(directory.to_path_buf());
                 }
@@ -293,6 +305,8 @@ impl Sink for FileSink {
         }
         directories.iter().try_for_each(|d| sync_dir(d))?;
         failpoint!("file_sink.committed");
+        parts.rolled.iter().filter(|part| self.rolled.contains(part)).try_for_each(|part| part.clean(base))?;
+        std::mem::take(&mut *self.shared.marks()).iter().try_for_each(|mark| remove(mark))?;
         self.rolled.retain(|part| !parts.rolled.contains(part));
         Ok(())
     }

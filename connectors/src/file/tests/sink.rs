@@ -44,12 +44,17 @@ fn files(dir: &Path, hidden: bool) -> Vec<PathBuf> {
     for entry in entries.map(|e| e.unwrap()) {
         if entry.file_type().unwrap().is_dir() {
             all.extend(files(&entry.path(), hidden));
-        } else if entry.file_name().to_string_lossy().starts_with('.') == hidden {
+        } else if entry.file_name().to_string_lossy().starts_with('.') == hidden && !is_mark(&entry.path()) {
             all.push(entry.path());
         }
     }
     all.sort();
     all
+}
+
+/// What a recovery leaves until the next checkpoint.
+fn is_mark(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "published") && fs::metadata(path).unwrap().len() == 0
 }
 
 /// The ids in all published files.
@@ -188,6 +193,12 @@ impl Run {
         }
         assert_eq!(published(&self.dir), (0..self.next + 10).collect::<Vec<_>>());
         assert_eq!(files(&self.dir, true), Vec::<PathBuf>::new());
+        let out = fs::read_dir(self.dir.join("out")).unwrap();
+        assert_eq!(
+            out.filter(|e| is_mark(&e.as_ref().unwrap().path())).count(),
+            0,
+            "marks are gone with the checkpoint"
+        );
     }
 }
 
@@ -279,6 +290,24 @@ fn published_files_may_be_taken_away_but_not_changed() {
     assert_eq!(factory.recover(vec![handle.clone()]).unwrap_err().code, "FILE-PART-LOST");
     fs::remove_file(&file).unwrap();
     factory.recover(vec![handle]).unwrap();
+}
+
+#[test]
+fn a_file_published_by_a_restart_may_be_taken_away_before_the_next_checkpoint() {
+    for format in [Format::Ndjson, Format::Parquet] {
+        let dir = scratch();
+        let factory = factory(dir.path(), &config("out", format));
+        let mut sink = factory.open(0, &schema()).unwrap();
+        sink.write(1, batch(0..10)).unwrap();
+        let handle = sink.prepare(1).unwrap();
+        drop(sink);
+        factory.recover(vec![handle.clone()]).unwrap();
+        assert_eq!(published(dir.path()), (0..10).collect::<Vec<_>>());
+        factory.recover(vec![handle.clone()]).unwrap();
+        fs::remove_file(files(dir.path(), false).remove(0)).unwrap();
+        factory.recover(vec![handle]).unwrap();
+        assert_eq!(published(dir.path()), []);
+    }
 }
 
 #[test]
