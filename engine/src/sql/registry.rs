@@ -75,16 +75,6 @@ fn options() -> ConfigOptions {
     options
 }
 
-/// An input as a table. It takes over no filters: those become a stage of their own.
-#[derive(Debug)]
-struct InputTable(SchemaRef);
-
-impl TableSource for InputTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0)
-    }
-}
-
 /// Named inputs and the functions, for one planning.
 #[derive(Default)]
 pub(super) struct Catalog {
@@ -102,8 +92,17 @@ impl Catalog {
         inputs: impl IntoIterator<Item = (&'a str, SchemaRef)>,
         relations: Vec<Arc<dyn RelationPlanner>>,
     ) -> Catalog {
-        let source = |schema| Arc::new(InputTable(schema)) as Arc<dyn TableSource>;
+        let source = |schema| Arc::new(Source(schema)) as Arc<dyn TableSource>;
         Catalog { inputs: inputs.into_iter().map(|(n, s)| (n.to_owned(), source(s))).collect(), relations }
+    }
+}
+
+/// An input as DataFusion sees it; takes over no filter, so that all stay in the plan.
+struct Source(SchemaRef);
+
+impl TableSource for Source {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
     }
 }
 
