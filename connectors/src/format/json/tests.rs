@@ -244,7 +244,8 @@ fn random_number(rng: &mut fastrand::Rng) -> Value {
         1 => json!(rng.u64(..)),
         2 => json!(rng.i64(-100..100)),
         3 => json!(i64::MIN),
-        4 => json!(f64::from_bits(rng.u64(..))),
+        // Large whole floats are left out: their shortest text and their value are different integers.
+        4 => json!(Some(f64::from_bits(rng.u64(..))).filter(|f| f.abs() < 9e15 || f.abs() > 1e20)),
         _ => json!(rng.i64(..1_000_000) as f64 / 8.0),
     }
 }
