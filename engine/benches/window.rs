@@ -58,8 +58,12 @@ fn record(keys: Vec<i64>, times: Vec<i64>, strings: bool) -> RecordBatch {
         false => Arc::new(numbers.clone()),
     };
     let times = TimestampMicrosecondArray::from(times).with_timezone("UTC");
-    RecordBatch::try_from_iter([("key", key), ("ts", Arc::new(times) as ArrayRef), ("v", Arc::new(numbers) as ArrayRef)])
-        .expect("columns of one length")
+    RecordBatch::try_from_iter([
+        ("key", key),
+        ("ts", Arc::new(times) as ArrayRef),
+        ("v", Arc::new(numbers) as ArrayRef),
+    ])
+    .expect("columns of one length")
 }
 
 fn spec(input: &SchemaRef, window: &dyn Fn(Arc<dyn PhysicalExpr>) -> Window, with_sum: bool) -> AggregateSpec {
@@ -133,7 +137,8 @@ fn delta(keys: i64, strings: bool) {
     let times = vec![1; BATCH];
     let window = |time| Window::Tumble { time, size_us: MINUTE_US, offset_us: 0 };
     let all: Vec<i64> = (0..keys).collect();
-    let rows: Vec<_> = all.chunks(BATCH).map(|keys| record(keys.to_vec(), times[..keys.len()].to_vec(), strings)).collect();
+    let rows: Vec<_> =
+        all.chunks(BATCH).map(|keys| record(keys.to_vec(), times[..keys.len()].to_vec(), strings)).collect();
     let mut operator = WindowAggregate::new(spec(&rows[0].schema(), &window, true), Input::Rows).expect("spec");
     let (mut took, mut handed) = (Vec::new(), 0);
     for epoch in 0..21u64 {

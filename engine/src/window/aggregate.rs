@@ -24,7 +24,8 @@ const PANES: &str = "panes";
 pub enum Input {
     /// Rows of `AggregateSpec::input`.
     Rows,
-    /// What [`super::WindowPartial`] puts out. Late rows have left there.
+    /// What [`super::WindowPartial`] puts out. Late rows have left there; what is late nevertheless is
+    /// refused (`WINDOW-LATE`).
     Partials,
 }
 
@@ -84,10 +85,11 @@ impl WindowAggregate {
         })
     }
 
-    fn add_partials(&mut self, rows: &RecordBatch) -> Result<()> {
-        for (span, states) in states_by_pane(&self.plan, rows, 0)? {
+    fn add_partials(&mut self, batch: &Batch, out: &mut Emit) -> Result<()> {
+        for (span, states) in states_by_pane(&self.plan, &batch.rows, 0)? {
             if self.last_end(span) <= self.closed.until {
-                return Err(Problem::internal("a partial aggregate came after its window had closed"));
+                refuse_late_partials(batch, span, out);
+                continue;
             }
             let pane = self.panes.entry(span).or_insert_with(Pane::new);
             pane.fresh(&self.plan)?.merge(&self.plan, &states, &mut self.scratch)?;
@@ -167,7 +169,7 @@ impl WindowAggregate {
 impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         match self.input {
-            Input::Partials => self.add_partials(&batch.rows),
+            Input::Partials => self.add_partials(&batch, out),
             Input::Rows => self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out)),
         }
     }
@@ -235,6 +237,17 @@ impl Operator for WindowAggregate {
 
     fn size(&self) -> StateSize {
         self.size
+    }
+}
+
+/// Refuses the partial aggregates of a pane that is closed. Late rows leave at the partial operator; one
+/// that has just been added to a restored job (more workers than before) knows no watermark until its
+/// first close, and what it lets through must not be lost without a word.
+fn refuse_late_partials(batch: &Batch, span: Span, out: &mut Emit) {
+    let time = |column: usize| batch.rows.column(column).as_primitive::<Int64Type>().values();
+    let (ends, starts) = (time(0), time(1));
+    for row in (0..batch.len()).filter(|row| (ends[*row], starts[*row]) == (span.end, span.start)) {
+        out.reject(batch, row, "WINDOW-LATE", "found rows, already aggregated, of a window that is closed");
     }
 }
 

@@ -46,15 +46,13 @@ fn check(seed: u64, window: Window, step: i64, windows_of: &WindowsOf) {
     let spec = aggregate_spec(window, lateness);
     let expected = model(&script, lateness, windows_of);
     let rows = spec.clone();
-    let mut fleet = Fleet::new(vec![vec![1]], move || {
-        Box::new(WindowAggregate::new(rows.clone(), Input::Rows).expect("spec"))
-    });
+    let mut fleet =
+        Fleet::new(vec![vec![1]], move || Box::new(WindowAggregate::new(rows.clone(), Input::Rows).expect("spec")));
     compare(seed, fleet.run(&mut rng, &script, 3), expected.clone());
     let (keys, merge) = (partial_keys(&spec).collect(), spec.clone());
-    let mut fleet = Fleet::new(vec![keys], move || {
-        Box::new(WindowAggregate::new(merge.clone(), Input::Partials).expect("spec"))
-    })
-    .behind(move || Box::new(WindowPartial::new(spec.clone()).expect("spec")));
+    let mut fleet =
+        Fleet::new(vec![keys], move || Box::new(WindowAggregate::new(merge.clone(), Input::Partials).expect("spec")))
+            .behind(move || Box::new(WindowPartial::new(spec.clone()).expect("spec")));
     compare(seed, fleet.run(&mut rng, &script, 3), expected);
 }
 
@@ -135,9 +133,8 @@ fn session_model(script: &[Step], lateness: i64, gap: i64) -> Vec<Vec<Line>> {
 fn merge_all(sessions: &mut Vec<Open>) {
     loop {
         let pairs = (0..sessions.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let touching = |&(a, b): &(usize, usize)| {
-            sessions[a].start <= sessions[b].end && sessions[b].start <= sessions[a].end
-        };
+        let touching =
+            |&(a, b): &(usize, usize)| sessions[a].start <= sessions[b].end && sessions[b].start <= sessions[a].end;
         let Some((a, b)) = { pairs }.find(touching) else { return };
         let from = sessions.remove(a);
         let into = &mut sessions[b];
@@ -154,8 +151,7 @@ fn sessions_equal_the_model() {
         let (lateness, gap_us) = (rng.i64(0..20), rng.i64(1..25));
         let script = script(&mut rng, 1, 6, 1);
         let spec = aggregate_spec(Window::Session { time: time(), gap_us }, lateness);
-        let mut fleet =
-            Fleet::new(vec![vec![1]], move || Box::new(SessionAggregate::new(spec.clone()).expect("spec")));
+        let mut fleet = Fleet::new(vec![vec![1]], move || Box::new(SessionAggregate::new(spec.clone()).expect("spec")));
         compare(seed, fleet.run(&mut rng, &script, 3), session_model(&script, lateness, gap_us));
     }
 }
@@ -205,6 +201,24 @@ fn a_row_that_cannot_be_evaluated_is_refused_alone() {
     assert_eq!(refused, [Some(2), Some(4)]);
     let keys: Vec<_> = lines(0, &sent(&out, 0).expect("rows")).iter().map(|l| (l[1], l[4])).collect();
     assert_eq!(keys, [(Some(4), Some(2)), (Some(3), Some(1))]);
+}
+
+#[test]
+fn late_partials_of_an_operator_without_a_watermark_are_refused() {
+    let spec = aggregate_spec(Window::Tumble { time: time(), size_us: 10, offset_us: 0 }, 0);
+    let mut merge = WindowAggregate::new(spec.clone(), Input::Partials).expect("spec");
+    merge.on_close(1, Watermark(100), &mut Emit::default()).expect("close");
+    let mut fresh = WindowPartial::new(spec).expect("spec");
+    let (mut partials, mut out) = (Emit::default(), Emit::default());
+    let row = |id, time| Row { id, key: Some(id), time: Some(time), value: None };
+    fresh.on_batch(0, 2, batch(&[row(1, 5), row(2, 105), row(3, 95)]), &mut partials).expect("batch");
+    fresh.on_close(2, Watermark(100), &mut partials).expect("close");
+    for (_, batch) in partials.out {
+        merge.on_batch(0, 2, batch, &mut out).expect("batch");
+    }
+    merge.on_close(2, Watermark::END, &mut out).expect("close");
+    assert_eq!(out.rejected.iter().map(|r| r.code).collect::<Vec<_>>(), ["WINDOW-LATE"; 2]);
+    assert_eq!(lines(0, &sent(&out, 0).expect("rows")).len(), 1);
 }
 
 #[test]

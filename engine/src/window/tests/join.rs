@@ -9,9 +9,8 @@ fn spec(kind: JoinKind, plus: [i64; 2], residual: bool, allowed_lateness_us: i64
     let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true);
     let output: Vec<Field> = one.fields().iter().chain(one.fields()).map(nullable).collect();
     let output = Arc::new(Schema::new(output));
-    let at = |i: usize| -> Arc<dyn PhysicalExpr> {
-        Arc::new(datafusion_physical_expr::expressions::Column::new("v", i))
-    };
+    let at =
+        |i: usize| -> Arc<dyn PhysicalExpr> { Arc::new(datafusion_physical_expr::expressions::Column::new("v", i)) };
     let less = binary(at(3), datafusion_expr::Operator::Lt, at(7), &output).expect("numbers");
     let key = || vec![col("key", &one).expect("there")];
     JoinSpec {
@@ -76,9 +75,8 @@ fn joins_equal_nested_loops() {
         let spec = spec(kind, [0, rng.i64(0..2) * 10], rng.bool(), rng.i64(0..20));
         let script = script(&mut rng, 2, 4, 10);
         let expected = model(&script, &spec);
-        let mut fleet = Fleet::new(vec![vec![1], vec![1]], move || {
-            Box::new(WindowJoin::new(spec.clone()).expect("spec"))
-        });
+        let mut fleet =
+            Fleet::new(vec![vec![1], vec![1]], move || Box::new(WindowJoin::new(spec.clone()).expect("spec")));
         compare(seed, fleet.run(&mut rng, &script, 3), expected);
     }
 }

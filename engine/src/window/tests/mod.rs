@@ -87,7 +87,9 @@ pub(crate) fn script(rng: &mut Rng, ports: usize, keys: i64, step: i64) -> Vec<S
     let epochs = rng.usize(3..25);
     (0..epochs)
         .map(|epoch| {
-            let batches = (0..rng.usize(0..4)).map(|_| {
+            let mut batches = Vec::new();
+            for _ in 0..rng.usize(0..4) {
+                let (port, count) = (rng.usize(0..ports), rng.usize(1..30));
                 let row = |_| {
                     id += 1;
                     let time = (now + rng.i64(-60..60)).div_euclid(step) * step;
@@ -98,11 +100,8 @@ pub(crate) fn script(rng: &mut Rng, ports: usize, keys: i64, step: i64) -> Vec<S
                         value: (rng.u8(..) > 30).then(|| rng.i64(-5..6)),
                     }
                 };
-                let rows = (0..rng.usize(1..30)).map(row).collect();
-                (epoch % ports.max(1), rows)
-            });
-            let mut batches: Vec<(usize, Vec<Row>)> = batches.collect();
-            batches.iter_mut().for_each(|(port, _)| *port = rng.usize(0..ports));
+                batches.push((port, (0..count).map(row).collect()));
+            }
             now += rng.i64(0..25);
             let watermark = match () {
                 () if epoch + 1 == epochs => Watermark::END,
@@ -328,8 +327,7 @@ pub(crate) fn aggregated(key: Option<i64>, start: i64, end: i64, values: &[Optio
     let distinct: std::collections::BTreeSet<_> = known.iter().collect();
     let sum = (!positive.is_empty()).then(|| positive.iter().sum());
     let average = (!known.is_empty()).then(|| (known.iter().sum::<i64>() as f64 / known.len() as f64) as i64);
-    let values =
-        [Some(values.len() as i64), sum, known.iter().min().copied(), Some(distinct.len() as i64), average];
+    let values = [Some(values.len() as i64), sum, known.iter().min().copied(), Some(distinct.len() as i64), average];
     [Some(super::RESULTS as i64), key, Some(start), Some(end)].into_iter().chain(values).collect()
 }
 
