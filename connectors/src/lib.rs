@@ -8,6 +8,7 @@ pub mod discard;
 pub mod file;
 pub mod format;
 pub mod generator;
+
 pub mod kind;
 pub mod load;
 pub mod registry;

@@ -8,9 +8,7 @@ use crate::window::table::{Groups, plain_type};
 use crate::{Problem, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Field, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -270,9 +268,7 @@ impl Dedupe {
 }
 
 fn not_a_time(found: &DataType) -> Problem {
-    Problem::error("DEDUPE-TIME-TYPE", "event time is not a timestamp")
-        .found(found.to_string())
-        .expected("Timestamp")
+    Problem::error("DEDUPE-TIME-TYPE", "event time is not a timestamp").found(found.to_string()).expected("Timestamp")
 }
 
 impl Operator for Dedupe {

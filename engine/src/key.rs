@@ -14,19 +14,17 @@
 use crate::batch::Batch;
 use crate::{Problem, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, OffsetSizeTrait, PrimitiveArray, RecordBatch, UInt32Array,
-    downcast_dictionary_array,
+    Array, ArrayRef, AsArray, OffsetSizeTrait, PrimitiveArray, RecordBatch, UInt32Array, downcast_dictionary_array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute;
 use arrow::datatypes::{
-    ArrowNativeType, ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type,
-    Decimal64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
-    DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type, Float32Type,
-    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowNativeType, ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
+    Decimal128Type, Decimal256Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
+    DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -153,12 +151,8 @@ fn fold_column(column: &ArrayRef, out: &mut [u64]) -> Result<()> {
             let values = column.as_fixed_size_binary();
             fold(out, values.nulls(), |i, h| xxh3_64_with_seed(values.value(i), h));
         }
-        T::Decimal32(_, scale) => {
-            decimals::<Decimal32Type>(column, out, *scale, |v| i128::from(v))
-        }
-        T::Decimal64(_, scale) => {
-            decimals::<Decimal64Type>(column, out, *scale, |v| i128::from(v))
-        }
+        T::Decimal32(_, scale) => decimals::<Decimal32Type>(column, out, *scale, |v| i128::from(v)),
+        T::Decimal64(_, scale) => decimals::<Decimal64Type>(column, out, *scale, |v| i128::from(v)),
         T::Decimal128(_, scale) => decimals::<Decimal128Type>(column, out, *scale, |v| v),
         T::Decimal256(_, scale) => {
             let (values, scale) = (column.as_primitive::<Decimal256Type>(), *scale);
@@ -185,29 +179,17 @@ fn times(column: &ArrayRef, out: &mut [u64]) -> Result<()> {
     match column.data_type() {
         T::Date32 => integers::<Date32Type>(column, out, days),
         T::Date64 => integers::<Date64Type>(column, out, millis),
-        T::Time32(TimeUnit::Second) => {
-            integers::<Time32SecondType>(column, out, |v| seconds(i64::from(v)))
-        }
+        T::Time32(TimeUnit::Second) => integers::<Time32SecondType>(column, out, |v| seconds(i64::from(v))),
         T::Time32(_) => integers::<Time32MillisecondType>(column, out, |v| millis(i64::from(v))),
-        T::Time64(TimeUnit::Microsecond) => {
-            integers::<Time64MicrosecondType>(column, out, |v| v)
-        }
+        T::Time64(TimeUnit::Microsecond) => integers::<Time64MicrosecondType>(column, out, |v| v),
         T::Time64(_) => integers::<Time64NanosecondType>(column, out, nanos),
         T::Timestamp(TimeUnit::Second, _) => integers::<TimestampSecondType>(column, out, seconds),
-        T::Timestamp(TimeUnit::Millisecond, _) => {
-            integers::<TimestampMillisecondType>(column, out, millis)
-        }
-        T::Timestamp(TimeUnit::Microsecond, _) => {
-            integers::<TimestampMicrosecondType>(column, out, |v| v)
-        }
+        T::Timestamp(TimeUnit::Millisecond, _) => integers::<TimestampMillisecondType>(column, out, millis),
+        T::Timestamp(TimeUnit::Microsecond, _) => integers::<TimestampMicrosecondType>(column, out, |v| v),
         T::Timestamp(_, _) => integers::<TimestampNanosecondType>(column, out, nanos),
         T::Duration(TimeUnit::Second) => integers::<DurationSecondType>(column, out, seconds),
-        T::Duration(TimeUnit::Millisecond) => {
-            integers::<DurationMillisecondType>(column, out, millis)
-        }
-        T::Duration(TimeUnit::Microsecond) => {
-            integers::<DurationMicrosecondType>(column, out, |v| v)
-        }
+        T::Duration(TimeUnit::Millisecond) => integers::<DurationMillisecondType>(column, out, millis),
+        T::Duration(TimeUnit::Microsecond) => integers::<DurationMicrosecondType>(column, out, |v| v),
         T::Duration(_) => integers::<DurationNanosecondType>(column, out, nanos),
         other => return Err(not_a_key(other)),
     }
@@ -253,22 +235,13 @@ fn fold(out: &mut [u64], nulls: Option<&NullBuffer>, hash: impl Fn(usize, u64) -
     }
 }
 
-fn integers<T: ArrowPrimitiveType>(
-    column: &ArrayRef,
-    out: &mut [u64],
-    widen: impl Fn(T::Native) -> i64,
-) {
+fn integers<T: ArrowPrimitiveType>(column: &ArrayRef, out: &mut [u64], widen: impl Fn(T::Native) -> i64) {
     let column: &PrimitiveArray<T> = column.as_primitive::<T>();
     let values = &column.values()[..out.len()];
     fold(out, column.nulls(), |i, h| word(widen(values[i]), h));
 }
 
-fn decimals<T: ArrowPrimitiveType>(
-    column: &ArrayRef,
-    out: &mut [u64],
-    scale: i8,
-    widen: impl Fn(T::Native) -> i128,
-) {
+fn decimals<T: ArrowPrimitiveType>(column: &ArrayRef, out: &mut [u64], scale: i8, widen: impl Fn(T::Native) -> i128) {
     let column = column.as_primitive::<T>();
     fold(out, column.nulls(), |i, h| {
         let mut bytes = [0; 17];

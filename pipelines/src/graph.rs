@@ -24,13 +24,8 @@ pub struct Edge {
 /// `*.errors` takes the `errors` port of every node but of those behind a `*.errors`: otherwise a node would
 /// feed itself. Their own errors go to the dead-letter store.
 pub fn edges(document: &Document) -> Vec<Edge> {
-    let index: HashMap<&str, usize> = document
-        .nodes
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(i, n)| (n.name.as_str(), i))
-        .collect();
+    let index: HashMap<&str, usize> =
+        document.nodes.iter().enumerate().rev().map(|(i, n)| (n.name.as_str(), i)).collect();
     let plain = plain_edges(document, &index);
     let behind = behind_wildcards(document, &plain);
     let mut all = Vec::new();
@@ -48,46 +43,39 @@ pub fn edges(document: &Document) -> Vec<Edge> {
 }
 
 fn edge(from: usize, r: &NodeRef, to: usize, input: &str) -> Edge {
-    Edge {
-        from,
-        port: r.port.clone(),
-        to,
-        input: input.into(),
-        span: r.span,
-    }
+    Edge { from, port: r.port.clone(), to, input: input.into(), span: r.span }
 }
 
 fn plain_edges(document: &Document, index: &HashMap<&str, usize>) -> Vec<(usize, usize)> {
     let refs = |(to, node): (usize, &Node)| {
-        let from: Vec<usize> = node
-            .from
-            .refs()
-            .filter_map(|(_, r)| index.get(r.node.as_str()).copied())
-            .collect();
+        let from: Vec<usize> = node.from.refs().filter_map(|(_, r)| index.get(r.node.as_str()).copied()).collect();
         from.into_iter().map(move |from| (from, to))
     };
     document.nodes.iter().enumerate().flat_map(refs).collect()
 }
 
 fn behind_wildcards(document: &Document, edges: &[(usize, usize)]) -> Vec<bool> {
-    let mut behind: Vec<bool> = document
-        .nodes
-        .iter()
-        .map(|n| n.from.refs().any(|(_, r)| r.is_wildcard()))
-        .collect();
-    spread(&mut behind, edges);
+    let mut behind: Vec<bool> = document.nodes.iter().map(|n| n.from.refs().any(|(_, r)| r.is_wildcard())).collect();
+    spread(&mut behind, &followers(document.nodes.len(), edges.iter().copied()));
     behind
 }
 
+/// For each node those that follow it, each once.
+pub(crate) fn followers(nodes: usize, pairs: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<usize>> {
+    let mut next = vec![Vec::new(); nodes];
+    pairs.for_each(|(from, to)| next[from].push(to));
+    next.iter_mut().for_each(|list: &mut Vec<usize>| {
+        list.sort_unstable();
+        list.dedup();
+    });
+    next
+}
+
 /// Marks everything that is reached from what is marked.
-pub(crate) fn spread(marked: &mut [bool], edges: &[(usize, usize)]) {
-    let mut next: HashMap<usize, Vec<usize>> = HashMap::new();
-    edges
-        .iter()
-        .for_each(|(from, to)| next.entry(*from).or_default().push(*to));
+pub(crate) fn spread(marked: &mut [bool], next: &[Vec<usize>]) {
     let mut open: Vec<usize> = (0..marked.len()).filter(|i| marked[*i]).collect();
     while let Some(i) = open.pop() {
-        for to in next.get(&i).into_iter().flatten() {
+        for to in &next[i] {
             if !std::mem::replace(&mut marked[*to], true) {
                 open.push(*to);
             }
@@ -124,28 +112,15 @@ pub fn order(nodes: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
 /// Every node that is not done has an input that is not done: going back must come round.
 fn cycle(inputs: &[Vec<usize>], done: &[bool]) -> Vec<usize> {
     let mut path: Vec<usize> = Vec::new();
-    let mut at = done
-        .iter()
-        .position(|d| !d)
-        .expect("called only where something is left");
+    let mut at = done.iter().position(|d| !d).expect("called only where something is left");
     while !path.contains(&at) {
         path.push(at);
-        at = *inputs[at]
-            .iter()
-            .find(|i| !done[**i])
-            .expect("what is not done waits for something not done");
+        at = *inputs[at].iter().find(|i| !done[**i]).expect("what is not done waits for something not done");
     }
-    let start = path
-        .iter()
-        .position(|i| *i == at)
-        .expect("it is in the path");
+    let start = path.iter().position(|i| *i == at).expect("it is in the path");
     let mut cycle = path.split_off(start);
     cycle.reverse();
-    let first = cycle
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, i)| **i)
-        .map_or(0, |(at, _)| at);
+    let first = cycle.iter().enumerate().min_by_key(|(_, i)| **i).map_or(0, |(at, _)| at);
     cycle.rotate_left(first);
     cycle
 }

@@ -17,6 +17,9 @@ pub mod document;
 pub mod graph;
 pub mod parse;
 mod references;
+#[cfg(feature = "render")]
+pub mod render;
+pub mod schema;
 pub mod secret;
 pub mod source;
 pub mod template;

@@ -4,6 +4,7 @@
 //! stand in `guarantee`, `checkpoint`, `dead_letters`, `connections` and `nodes`; descriptions, tests
 //! and the layout are taken as they are.
 
+use crate::PROBLEMS_MAX;
 use crate::codes;
 use crate::document::{Document, Parameter, ParameterType};
 use crate::secret::Secret;
@@ -13,13 +14,7 @@ use crate::tree::{Entry, Map, Node, Value, quote};
 use millstream_problem::{Problem, nearest};
 use std::collections::BTreeMap;
 
-const RESOLVED: [&str; 5] = [
-    "guarantee",
-    "checkpoint",
-    "dead_letters",
-    "connections",
-    "nodes",
-];
+const RESOLVED: [&str; 5] = ["guarantee", "checkpoint", "dead_letters", "connections", "nodes"];
 
 /// True for a map that is a reference: `env` (with `default`) or `secret` alone.
 pub(crate) fn is_reference(node: &Node) -> bool {
@@ -27,26 +22,19 @@ pub(crate) fn is_reference(node: &Node) -> bool {
         return false;
     };
     let keys: Vec<&str> = map.iter().map(|e| e.key.as_str()).collect();
-    matches!(
-        keys.as_slice(),
-        ["env"] | ["env", "default"] | ["default", "env"] | ["secret"]
-    )
+    matches!(keys.as_slice(), ["env"] | ["env", "default"] | ["default", "env"] | ["secret"])
 }
 
 /// True for `{ secret: name }` or a resolved secret.
 pub(crate) fn is_secret(node: &Node) -> bool {
-    matches!(node.value, Value::Secret(_))
-        || (is_reference(node) && node.get(&["secret"]).is_some())
+    matches!(node.value, Value::Secret(_)) || (is_reference(node) && node.get(&["secret"]).is_some())
 }
 
 /// True if the value is known only once references are resolved.
 pub(crate) fn is_deferred(node: &Node) -> bool {
     match &node.value {
         Value::String(s) => {
-            s.contains("${")
-                && template::parts(s)
-                    .iter()
-                    .any(|p| !matches!(p, Part::Text(_) | Part::Row(_)))
+            s.contains("${") && template::parts(s).iter().any(|p| !matches!(p, Part::Text(_) | Part::Row(_)))
         }
         _ => is_reference(node),
     }
@@ -66,24 +54,18 @@ impl Document {
         env: &dyn Fn(&str) -> Option<String>,
         secrets: &dyn Fn(&str) -> Option<Secret>,
     ) -> Result<Document, Vec<Problem>> {
-        let mut r = Resolver {
-            source: &self.source,
-            values: BTreeMap::new(),
-            env,
-            secrets,
-            problems: Vec::new(),
-        };
+        let mut r = Resolver { source: &self.source, values: BTreeMap::new(), env, secrets, problems: Vec::new() };
         r.parameters(self, parameters);
         let root = r.root(&self.root);
-        let mut problems = self.parse_problems.clone();
-        problems.append(&mut r.problems);
-        let mut document = Document::from_tree(self.source.clone(), root, problems, true)?;
-        document.parse_problems.clone_from(&self.parse_problems);
-        if document.problems.iter().any(Problem::is_error) {
-            Err(document.problems)
-        } else {
-            Ok(document)
+        if !r.problems.is_empty() {
+            // Without its values the tree would only give problems that follow from these.
+            let structure = self.problems.iter().filter(|p| p.is_error()).cloned();
+            return Err(r.problems.into_iter().chain(structure).collect());
         }
+        let parsed = self.parse_problems.clone();
+        let mut document = Document::from_tree(self.source.clone(), root, parsed, true)?;
+        document.parse_problems.clone_from(&self.parse_problems);
+        if document.problems.iter().any(Problem::is_error) { Err(document.problems) } else { Ok(document) }
     }
 }
 
@@ -97,19 +79,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn parameters(&mut self, document: &Document, given: &BTreeMap<String, String>) {
-        for name in given
-            .keys()
-            .filter(|n| !document.parameters.iter().any(|p| p.name == **n))
-        {
-            let problem = Problem::error(
-                codes::DANGLING,
-                format!("the pipeline has no parameter `{name}`"),
-            );
-            self.problems.push(suggest(
-                problem,
-                name,
-                document.parameters.iter().map(|p| p.name.as_str()),
-            ));
+        for name in given.keys().filter(|n| !document.parameters.iter().any(|p| p.name == **n)) {
+            let problem = Problem::error(codes::DANGLING, format!("the pipeline has no parameter `{name}`"));
+            self.problems.push(suggest(problem, name, document.parameters.iter().map(|p| p.name.as_str())));
         }
         for p in &document.parameters {
             let value = match given.get(&p.name) {
@@ -120,15 +92,9 @@ impl Resolver<'_> {
                 Some(value) => drop(self.values.insert(p.name.clone(), value)),
                 None if given.contains_key(&p.name) => {}
                 None => {
-                    let problem = self.source.error(
-                        p.span,
-                        codes::REFERENCE,
-                        format!("parameter `{}` has no value", p.name),
-                    );
-                    self.problems.push(problem.help(format!(
-                        "give it with `-p {}=…`, or write a default",
-                        p.name
-                    )));
+                    let problem =
+                        self.source.error(p.span, codes::REFERENCE, format!("parameter `{}` has no value", p.name));
+                    self.problems.push(problem.help(format!("give it with `-p {}=…`, or write a default", p.name)));
                 }
             }
         }
@@ -142,8 +108,7 @@ impl Resolver<'_> {
                 codes::TYPE,
                 format!("the value given for parameter `{}` does not fit", p.name),
             );
-            self.problems
-                .push(problem.found(quote(text)).expected(p.ty.expected()));
+            self.problems.push(problem.found(quote(text)).expected(p.ty.expected()));
         }
         value
     }
@@ -153,10 +118,7 @@ impl Resolver<'_> {
             return root.clone();
         };
         let entry = |e: &Entry, s: &mut Self| match RESOLVED.contains(&e.key.as_str()) {
-            true => Entry {
-                value: s.node(&e.value),
-                ..e.clone()
-            },
+            true => Entry { value: s.node(&e.value), ..e.clone() },
             false => e.clone(),
         };
         let entries = map.iter().map(|e| entry(e, self)).collect();
@@ -175,11 +137,7 @@ impl Resolver<'_> {
     }
 
     fn entry(&mut self, e: &Entry) -> Entry {
-        let value = if e.key == "description" {
-            e.value.clone()
-        } else {
-            self.node(&e.value)
-        };
+        let value = if e.key == "description" { e.value.clone() } else { self.node(&e.value) };
         Entry { value, ..e.clone() }
     }
 
@@ -187,14 +145,8 @@ impl Resolver<'_> {
         let name = |key: &str| node.get(&[key]).and_then(Node::as_str);
         if let Some(name) = name("secret") {
             return (self.secrets)(name).map(Value::Secret).unwrap_or_else(|| {
-                let problem = self.source.error(
-                    node.span,
-                    codes::REFERENCE,
-                    format!("there is no secret `{name}`"),
-                );
-                self.problems.push(
-                    problem.help(format!("set the secret `{name}` where this pipeline runs")),
-                );
+                let problem = self.source.error(node.span, codes::REFERENCE, format!("there is no secret `{name}`"));
+                self.problems.push(problem.help(format!("set the secret `{name}` where this pipeline runs")));
                 Value::Null
             });
         }
@@ -211,8 +163,7 @@ impl Resolver<'_> {
                     codes::REFERENCE,
                     format!("the environment variable `{name}` is not set"),
                 );
-                self.problems
-                    .push(problem.help(format!("set it, or write {{ env: {name}, default: … }}")));
+                self.problems.push(problem.help(format!("set it, or write {{ env: {name}, default: … }}")));
                 Value::Null
             }
         }
@@ -227,13 +178,9 @@ impl Resolver<'_> {
         });
         typed(text, ty).unwrap_or_else(|| {
             // The value may be private: it is not shown.
-            let problem = self.source.error(
-                node.span,
-                codes::TYPE,
-                format!("the environment variable `{name}` does not fit"),
-            );
-            self.problems
-                .push(problem.expected(format!("{}, as its default", ty.expected())));
+            let problem =
+                self.source.error(node.span, codes::TYPE, format!("the environment variable `{name}` does not fit"));
+            self.problems.push(problem.expected(format!("{}, as its default", ty.expected())));
             Value::Null
         })
     }
@@ -265,17 +212,8 @@ impl Resolver<'_> {
 
     fn unknown(&mut self, name: &str, span: Span) {
         // A declared parameter without a value has been reported where it is declared.
-        if !self
-            .problems
-            .iter()
-            .any(|p| p.what.contains(&format!("parameter `{name}`")))
-        {
-            self.problems.push(unknown_parameter(
-                self.source,
-                span,
-                name,
-                self.values.keys().map(String::as_str),
-            ));
+        if !self.problems.iter().any(|p| p.what.contains(&format!("parameter `{name}`"))) {
+            self.problems.push(unknown_parameter(self.source, span, name, self.values.keys().map(String::as_str)));
         }
     }
 }
@@ -305,27 +243,14 @@ fn suggest<'a>(problem: Problem, name: &str, names: impl Iterator<Item = &'a str
     }
 }
 
-fn unknown_parameter<'a>(
-    source: &Source,
-    span: Span,
-    name: &str,
-    names: impl Iterator<Item = &'a str>,
-) -> Problem {
-    let problem = source.error(
-        span,
-        codes::DANGLING,
-        format!("there is no parameter `{name}`"),
-    );
+fn unknown_parameter<'a>(source: &Source, span: Span, name: &str, names: impl Iterator<Item = &'a str>) -> Problem {
+    let problem = source.error(span, codes::DANGLING, format!("there is no parameter `{name}`"));
     suggest(problem, name, names)
 }
 
 fn bad_template(source: &Source, span: Span, bad: &str) -> Problem {
-    let problem = source
-        .error(span, codes::TEMPLATE, "not a reference")
-        .found(quote(bad));
-    problem
-        .expected("${name} or ${row.field}")
-        .help("write `$${` for a `${` that is meant as it stands")
+    let problem = source.error(span, codes::TEMPLATE, "not a reference").found(quote(bad));
+    problem.expected("${name} or ${row.field}").help("write `$${` for a `${` that is meant as it stands")
 }
 
 /// What can be said about references without values: undeclared parameters, bad templates and names.
@@ -344,9 +269,8 @@ fn walk(document: &Document, node: &Node, problems: &mut Vec<Problem>) {
         Value::String(text) if text.contains("${") => {
             for part in template::parts(text) {
                 match part {
-                    Part::Parameter(name)
-                        if !document.parameters.iter().any(|p| p.name == name) =>
-                    {
+                    Part::Parameter(_) if problems.len() >= 2 * PROBLEMS_MAX => {}
+                    Part::Parameter(name) if !document.parameters.iter().any(|p| p.name == name) => {
                         problems.push(unknown_parameter(
                             source,
                             node.span,
@@ -361,22 +285,14 @@ fn walk(document: &Document, node: &Node, problems: &mut Vec<Problem>) {
         }
         Value::List(list) => list.iter().for_each(|n| walk(document, n, problems)),
         Value::Map(map) if is_reference(node) => {
-            for e in map
-                .iter()
-                .filter(|e| e.key != "default" && e.value.as_str().is_none_or(str::is_empty))
-            {
-                let problem = source.error(
-                    e.value.span,
-                    codes::TYPE,
-                    format!("`{}` must name something", e.key),
-                );
+            for e in map.iter().filter(|e| e.key != "default" && e.value.as_str().is_none_or(str::is_empty)) {
+                let problem = source.error(e.value.span, codes::TYPE, format!("`{}` must name something", e.key));
                 problems.push(problem.found(e.value.describe()).expected("a name"));
             }
         }
-        Value::Map(map) => map
-            .iter()
-            .filter(|e| e.key != "description")
-            .for_each(|e| walk(document, &e.value, problems)),
+        Value::Map(map) => {
+            map.iter().filter(|e| e.key != "description").for_each(|e| walk(document, &e.value, problems))
+        }
         _ => {}
     }
 }

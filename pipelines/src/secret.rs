@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-#[cfg(feature = "schemars")]
+#[cfg(any(test, feature = "schemars"))]
 impl schemars::JsonSchema for Secret {
     fn inline_schema() -> bool {
         true

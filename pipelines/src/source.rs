@@ -15,10 +15,7 @@ pub struct Span {
 impl Span {
     /// From the first byte to one past the last.
     pub fn new(start: usize, end: usize) -> Span {
-        Span {
-            start,
-            end: end.max(start),
-        }
+        Span { start, end: end.max(start) }
     }
     /// From the beginning of this one to the end of the other.
     pub fn to(self, other: Span) -> Span {
@@ -43,18 +40,9 @@ impl Source {
         let text = text.into();
         let first = if text.starts_with('\u{feff}') { 3 } else { 0 };
         let lines = std::iter::once(first)
-            .chain(
-                text.bytes()
-                    .enumerate()
-                    .filter(|(_, b)| *b == b'\n')
-                    .map(|(i, _)| i + 1),
-            )
+            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
             .collect();
-        Source(Arc::new(Inner {
-            file: file.into(),
-            text,
-            lines,
-        }))
+        Source(Arc::new(Inner { file: file.into(), text, lines }))
     }
     /// The file's name as the user gave it.
     pub fn file(&self) -> &str {
@@ -72,22 +60,18 @@ impl Source {
     pub fn position(&self, byte: usize) -> (usize, usize) {
         let line = self.0.lines.partition_point(|start| *start <= byte).max(1);
         let start = self.0.lines[line - 1];
-        let column = self
-            .0
-            .text
-            .get(start..byte)
-            .map_or(0, |s| s.chars().count());
+        let column = self.0.text.get(start..byte).map_or(0, |s| s.chars().count());
         (line, column + 1)
+    }
+    /// The first byte of a line, counting from 1; the text's length behind the last line.
+    pub fn line_start(&self, line: usize) -> usize {
+        let byte = line.checked_sub(1).and_then(|i| self.0.lines.get(i));
+        byte.copied().unwrap_or(self.0.text.len()).min(self.0.text.len())
     }
     /// The place of a span.
     pub fn place(&self, span: Span) -> Place {
         let (line, column) = self.position(span.start);
-        Place::Text {
-            file: self.0.file.clone(),
-            line,
-            column,
-            bytes: Some((span.start, span.end)),
-        }
+        Place::Text { file: self.0.file.clone(), line, column, bytes: Some((span.start, span.end)) }
     }
     /// An error at a span.
     pub fn error(&self, span: Span, code: &'static str, what: impl Into<String>) -> Problem {

@@ -21,8 +21,8 @@ pub fn parts(text: &str) -> Vec<Part<'_>> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, behind) = rest.split_at(at);
-        if before.ends_with('$') {
-            all.push(Part::Text(&before[..before.len() - 1]));
+        if let Some(text) = before.strip_suffix('$') {
+            all.push(Part::Text(text));
             all.push(Part::Text(&behind[..2]));
             rest = &behind[2..];
             continue;
@@ -43,8 +43,7 @@ fn part(whole: &str) -> Part<'_> {
     };
     let name = |s: &str| {
         s.starts_with(|c: char| c.is_ascii_lowercase())
-            && s.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     match inner.strip_prefix("row.") {
         Some(field) if !field.trim().is_empty() => Part::Row(field),
@@ -65,18 +64,9 @@ mod tests {
     #[test]
     fn pieces() {
         use Part::{Bad, Parameter, Row, Text};
-        assert_eq!(
-            parts("a ${x} ${row.a.b}!"),
-            [Text("a "), Parameter("x"), Text(" "), Row("a.b"), Text("!")]
-        );
-        assert_eq!(
-            parts("cost $5 $${x} $"),
-            [Text("cost $5 "), Text("${"), Text("x} $")]
-        );
-        assert_eq!(
-            parts("${X}${row}${"),
-            [Bad("${X}"), Bad("${row}"), Bad("${")]
-        );
+        assert_eq!(parts("a ${x} ${row.a.b}!"), [Text("a "), Parameter("x"), Text(" "), Row("a.b"), Text("!")]);
+        assert_eq!(parts("cost $5 $${x} $"), [Text("cost $5 "), Text("${"), Text("x} $")]);
+        assert_eq!(parts("${X}${row}${"), [Bad("${X}"), Bad("${row}"), Bad("${")]);
         assert_eq!(parts(""), []);
     }
 }

@@ -132,11 +132,7 @@ impl Node {
             Value::Number(n) => serde_json::Value::Number(n.clone()),
             Value::String(s) => s.clone().into(),
             Value::List(l) => l.iter().map(Node::to_json).collect(),
-            Value::Map(m) => serde_json::Value::Object(
-                m.iter()
-                    .map(|e| (e.key.clone(), e.value.to_json()))
-                    .collect(),
-            ),
+            Value::Map(m) => serde_json::Value::Object(m.iter().map(|e| (e.key.clone(), e.value.to_json())).collect()),
             Value::Secret(_) => "***".into(),
         }
     }
@@ -156,8 +152,7 @@ impl Node {
 
 /// In double quotes, control characters escaped, the password of a URL hidden, cut after 60 characters.
 pub(crate) fn quote(s: &str) -> String {
-    let hidden =
-        userinfo_password(s).map(|range| format!("{}***{}", &s[..range.start], &s[range.end..]));
+    let hidden = userinfo_password(s).map(|range| format!("{}***{}", &s[..range.start], &s[range.end..]));
     let s = hidden.as_deref().unwrap_or(s);
     let short: String = s.chars().take(60).collect();
     let dots = if short.len() < s.len() { "…" } else { "" };
@@ -167,10 +162,7 @@ pub(crate) fn quote(s: &str) -> String {
 /// Where the password stands in `scheme://user:password@host`.
 pub(crate) fn userinfo_password(s: &str) -> Option<std::ops::Range<usize>> {
     let start = s.find("://")? + 3;
-    let end = start
-        + s[start..]
-            .find(['/', '?', '#', ' '])
-            .unwrap_or(s.len() - start);
+    let end = start + s[start..].find(['/', '?', '#', ' ']).unwrap_or(s.len() - start);
     let at = start + s[start..end].rfind('@')?;
     let colon = start + s[start..at].find(':')?;
     (colon + 1 < at).then_some(colon + 1..at)

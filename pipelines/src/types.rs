@@ -82,20 +82,10 @@ const SIMPLE: [(&str, Type); 18] = [
     ("time", Type::Time),
     ("timestamp", Type::Timestamp(None)),
     ("json", Type::Json),
-    (
-        "decimal",
-        Type::Decimal {
-            precision: 38,
-            scale: 10,
-        },
-    ),
+    ("decimal", Type::Decimal { precision: 38, scale: 10 }),
 ];
-const UNITS: [(&str, TimeUnit); 4] = [
-    ("s", TimeUnit::Seconds),
-    ("ms", TimeUnit::Millis),
-    ("us", TimeUnit::Micros),
-    ("ns", TimeUnit::Nanos),
-];
+const UNITS: [(&str, TimeUnit); 4] =
+    [("s", TimeUnit::Seconds), ("ms", TimeUnit::Millis), ("us", TimeUnit::Micros), ("ns", TimeUnit::Nanos)];
 const ALIASES: [(&str, &str); 22] = [
     ("int", "int64"),
     ("integer", "int64"),
@@ -158,11 +148,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn fail(&self, at: Range<usize>, what: impl Into<String>, help: Option<String>) -> TypeError {
-        TypeError {
-            what: what.into(),
-            at,
-            help,
-        }
+        TypeError { what: what.into(), at, help }
     }
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
@@ -181,18 +167,12 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         let end = self.at + self.rest().chars().next().map_or(0, char::len_utf8);
-        let help = self
-            .rest()
-            .is_empty()
-            .then(|| "a type with a comma or braces must be in quotes here".to_string());
+        let help = self.rest().is_empty().then(|| "a type with a comma or braces must be in quotes here".to_string());
         Err(self.fail(self.at..end, format!("`{c}` expected"), help))
     }
     fn word(&mut self) -> (&'a str, Range<usize>) {
         self.space();
-        let len = self
-            .rest()
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(self.rest().len());
+        let len = self.rest().find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(self.rest().len());
         let range = self.at..self.at + len;
         self.at += len;
         (&self.text[range.clone()], range)
@@ -200,10 +180,7 @@ impl<'a> Parser<'a> {
 
     fn field(&mut self, depth: usize) -> Result<FieldType, TypeError> {
         let ty = self.ty(depth)?;
-        Ok(FieldType {
-            ty,
-            nullable: !self.eat('!'),
-        })
+        Ok(FieldType { ty, nullable: !self.eat('!') })
     }
 
     fn ty(&mut self, depth: usize) -> Result<Type, TypeError> {
@@ -230,10 +207,7 @@ impl<'a> Parser<'a> {
             return self.fail(range, "a type expected", Some(known_types()));
         }
         let lower = word.to_lowercase();
-        let names = SIMPLE
-            .iter()
-            .map(|(n, _)| *n)
-            .chain(["list", "map", "struct"]);
+        let names = SIMPLE.iter().map(|(n, _)| *n).chain(["list", "map", "struct"]);
         let alias = ALIASES.iter().find(|(a, _)| *a == lower).map(|(_, n)| *n);
         let near = alias.or_else(|| nearest(&lower, names));
         let help = near.map_or_else(known_types, |n| format!("did you mean `{n}`?"));
@@ -243,13 +217,7 @@ impl<'a> Parser<'a> {
     fn number(&mut self, what: &str, max: u8) -> Result<u8, TypeError> {
         let (word, range) = self.word();
         let n = word.parse::<u8>().ok().filter(|n| *n <= max);
-        n.ok_or_else(|| {
-            self.fail(
-                range,
-                format!("{what} must be a whole number, at most {max}"),
-                None,
-            )
-        })
+        n.ok_or_else(|| self.fail(range, format!("{what} must be a whole number, at most {max}"), None))
     }
 
     fn decimal(&mut self) -> Result<Type, TypeError> {
@@ -268,13 +236,8 @@ impl<'a> Parser<'a> {
     fn timestamp(&mut self) -> Result<Type, TypeError> {
         let (word, range) = self.word();
         let unit = UNITS.iter().find(|(n, _)| *n == word).map(|(_, u)| *u);
-        let unit = unit.ok_or_else(|| {
-            self.fail(
-                range,
-                format!("unknown unit `{word}`"),
-                Some("one of s, ms, us, ns".into()),
-            )
-        })?;
+        let unit = unit
+            .ok_or_else(|| self.fail(range, format!("unknown unit `{word}`"), Some("one of s, ms, us, ns".into())))?;
         self.need(')')?;
         Ok(Type::Timestamp(Some(unit)))
     }
@@ -308,15 +271,8 @@ impl<'a> Parser<'a> {
 }
 
 fn known_types() -> String {
-    let names: Vec<_> = SIMPLE
-        .iter()
-        .map(|(n, _)| *n)
-        .filter(|n| *n != "decimal")
-        .collect();
-    format!(
-        "types are {}, decimal(p, s), list(T), map(T), struct {{ a: T }}",
-        names.join(", ")
-    )
+    let names: Vec<_> = SIMPLE.iter().map(|(n, _)| *n).filter(|n| *n != "decimal").collect();
+    format!("types are {}, decimal(p, s), list(T), map(T), struct {{ a: T }}", names.join(", "))
 }
 
 impl fmt::Display for FieldType {
@@ -330,10 +286,7 @@ impl fmt::Display for Type {
         match self {
             Type::Decimal { precision, scale } => write!(f, "decimal({precision}, {scale})"),
             Type::Timestamp(Some(unit)) => {
-                let (name, _) = UNITS
-                    .iter()
-                    .find(|(_, u)| u == unit)
-                    .expect("every unit has a name");
+                let (name, _) = UNITS.iter().find(|(_, u)| u == unit).expect("every unit has a name");
                 write!(f, "timestamp({name})")
             }
             Type::List(t) => write!(f, "list({t})"),
@@ -346,13 +299,7 @@ impl fmt::Display for Type {
                 }
                 f.write_str(" }")
             }
-            simple => f.write_str(
-                SIMPLE
-                    .iter()
-                    .find(|(_, t)| t == simple)
-                    .expect("every simple type has a name")
-                    .0,
-            ),
+            simple => f.write_str(SIMPLE.iter().find(|(_, t)| t == simple).expect("every simple type has a name").0),
         }
     }
 }
@@ -374,15 +321,12 @@ impl<'de> Deserialize<'de> for FieldType {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<FieldType, D::Error> {
         let text = String::deserialize(d)?;
         FieldType::parse(&text).map_err(|e| {
-            serde::de::Error::custom(
-                e.help
-                    .map_or_else(|| e.what.clone(), |h| format!("{}; {h}", e.what)),
-            )
+            serde::de::Error::custom(e.help.map_or_else(|| e.what.clone(), |h| format!("{}; {h}", e.what)))
         })
     }
 }
 
-#[cfg(feature = "schemars")]
+#[cfg(any(test, feature = "schemars"))]
 impl schemars::JsonSchema for FieldType {
     fn inline_schema() -> bool {
         true
@@ -434,86 +378,28 @@ mod tests {
         for text in all {
             assert_eq!(FieldType::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(
-            FieldType::parse("decimal( 10,2 ) !").unwrap().to_string(),
-            "decimal(10, 2)!"
-        );
+        assert_eq!(FieldType::parse("decimal( 10,2 ) !").unwrap().to_string(), "decimal(10, 2)!");
     }
 
     #[test]
     fn errors_point_into_the_text() {
         let cases = [
-            (
-                "strng",
-                0..5,
-                "unknown type `strng`",
-                Some("did you mean `string`?"),
-            ),
-            (
-                "list(intt64)",
-                5..11,
-                "unknown type `intt64`",
-                Some("did you mean `int64`?"),
-            ),
-            (
-                "varchar(20)",
-                0..7,
-                "unknown type `varchar`",
-                Some("did you mean `string`?"),
-            ),
-            (
-                "decimal(10",
-                10..10,
-                "`,` expected",
-                Some("a type with a comma or braces must be in quotes here"),
-            ),
-            (
-                "decimal(50, 2)",
-                8..10,
-                "the number of digits must be a whole number, at most 38",
-                None,
-            ),
-            (
-                "decimal(5, 6)",
-                11..12,
-                "the number of digits behind the point must be a whole number, at most 5",
-                None,
-            ),
-            (
-                "timestamp(m)",
-                10..11,
-                "unknown unit `m`",
-                Some("one of s, ms, us, ns"),
-            ),
-            (
-                "struct { a: int8, a: int8 }",
-                18..19,
-                "field `a` stands twice",
-                None,
-            ),
+            ("strng", 0..5, "unknown type `strng`", Some("did you mean `string`?")),
+            ("list(intt64)", 5..11, "unknown type `intt64`", Some("did you mean `int64`?")),
+            ("varchar(20)", 0..7, "unknown type `varchar`", Some("did you mean `string`?")),
+            ("decimal(10", 10..10, "`,` expected", Some("a type with a comma or braces must be in quotes here")),
+            ("decimal(50, 2)", 8..10, "the number of digits must be a whole number, at most 38", None),
+            ("decimal(5, 6)", 11..12, "the number of digits behind the point must be a whole number, at most 5", None),
+            ("timestamp(m)", 10..11, "unknown unit `m`", Some("one of s, ms, us, ns")),
+            ("struct { a: int8, a: int8 }", 18..19, "field `a` stands twice", None),
             ("int64 x", 6..7, "unexpected text behind the type", None),
-            (
-                "list",
-                4..4,
-                "`(` expected",
-                Some("a type with a comma or braces must be in quotes here"),
-            ),
+            ("list", 4..4, "`(` expected", Some("a type with a comma or braces must be in quotes here")),
         ];
         for (text, at, what, help) in cases {
             let e = FieldType::parse(text).unwrap_err();
-            assert_eq!(
-                (e.at, e.what.as_str(), e.help.as_deref()),
-                (at, what, help),
-                "{text}"
-            );
+            assert_eq!((e.at, e.what.as_str(), e.help.as_deref()), (at, what, help), "{text}");
         }
-        assert!(
-            FieldType::parse("")
-                .unwrap_err()
-                .help
-                .unwrap()
-                .contains("struct { a: T }")
-        );
+        assert!(FieldType::parse("").unwrap_err().help.unwrap().contains("struct { a: T }"));
         assert!(FieldType::parse(&"list(".repeat(10_000)).is_err());
     }
 }

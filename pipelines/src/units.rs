@@ -23,22 +23,10 @@ pub struct Duration(std::time::Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
-const DURATION_UNITS: [(&str, u64); 6] = [
-    ("us", 1),
-    ("ms", 1_000),
-    ("s", 1_000_000),
-    ("m", 60_000_000),
-    ("h", 3_600_000_000),
-    ("d", 86_400_000_000),
-];
+const DURATION_UNITS: [(&str, u64); 6] =
+    [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
 const DURATION_MAX: u64 = 36_500 * 86_400_000_000;
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
+const SIZE_UNITS: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 const SIZE_MAX: u64 = 1 << 60;
 
 impl Duration {
@@ -100,21 +88,12 @@ impl ByteSize {
     }
 }
 
-fn amount(
-    text: &str,
-    units: &[(&str, u64)],
-    max: u64,
-    max_text: &str,
-    example: &str,
-) -> Result<u64, UnitError> {
+fn amount(text: &str, units: &[(&str, u64)], max: u64, max_text: &str, example: &str) -> Result<u64, UnitError> {
     let fail = |what: String, help: String| Err(UnitError { what, help });
     let names = || units.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
     let plain = format!("write a whole number and a unit without a space: {example}");
     if text.starts_with('-') {
-        return fail(
-            "negative".into(),
-            format!("write zero or more, such as {example}"),
-        );
+        return fail("negative".into(), format!("write zero or more, such as {example}"));
     }
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -122,16 +101,10 @@ fn amount(
         return fail("no number".into(), plain);
     }
     if unit.is_empty() {
-        return fail(
-            "no unit".into(),
-            format!("add a unit: {}", suggestions(number, units)),
-        );
+        return fail("no unit".into(), format!("add a unit: {}", suggestions(number, units)));
     }
     if unit.starts_with(['.', 'e', 'E', '+']) && unit != "E" {
-        return fail(
-            "not a whole number".into(),
-            format!("{plain}; use a smaller unit instead of a fraction"),
-        );
+        return fail("not a whole number".into(), format!("{plain}; use a smaller unit instead of a fraction"));
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         return fail(
@@ -139,24 +112,14 @@ fn amount(
             unit_help(number, unit.trim(), units).unwrap_or(format!("units are {}", names())),
         );
     };
-    match number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(*factor))
-        .filter(|n| *n <= max)
-    {
+    match number.parse::<u64>().ok().and_then(|n| n.checked_mul(*factor)).filter(|n| *n <= max) {
         Some(n) => Ok(n),
         None => fail("too large".into(), format!("at most {max_text}")),
     }
 }
 
 fn suggestions(number: &str, units: &[(&str, u64)]) -> String {
-    let some: Vec<_> = units
-        .iter()
-        .skip(1)
-        .take(3)
-        .map(|(u, _)| format!("{number}{u}"))
-        .collect();
+    let some: Vec<_> = units.iter().skip(1).take(3).map(|(u, _)| format!("{number}{u}")).collect();
     some.join(", ")
 }
 
@@ -164,36 +127,21 @@ fn suggestions(number: &str, units: &[(&str, u64)]) -> String {
 fn unit_help(number: &str, unit: &str, units: &[(&str, u64)]) -> Option<String> {
     let lower = unit.to_ascii_lowercase();
     let first = lower.chars().next()?;
-    let right = units
-        .iter()
-        .map(|(u, _)| *u)
-        .find(|u| u.eq_ignore_ascii_case(unit))
-        .or_else(|| {
-            let long = |u: &&(&str, u64)| {
-                u.0.chars()
-                    .next()
-                    .is_some_and(|c| c.eq_ignore_ascii_case(&first))
-            };
-            match lower.as_str() {
-                l if l.starts_with("mil") || l.starts_with("ms") => {
-                    units.iter().map(|(u, _)| *u).find(|u| *u == "ms")
-                }
-                l if l.starts_with("mic") || l == "µs" => {
-                    units.iter().map(|(u, _)| *u).find(|u| *u == "us")
-                }
-                l if l.starts_with("min") => units.iter().map(|(u, _)| *u).find(|u| *u == "m"),
-                _ => units.iter().rev().find(long).map(|(u, _)| *u),
-            }
-        })?;
+    let right = units.iter().map(|(u, _)| *u).find(|u| u.eq_ignore_ascii_case(unit)).or_else(|| {
+        let long = |u: &&(&str, u64)| u.0.chars().next().is_some_and(|c| c.eq_ignore_ascii_case(&first));
+        match lower.as_str() {
+            l if l.starts_with("mil") || l.starts_with("ms") => units.iter().map(|(u, _)| *u).find(|u| *u == "ms"),
+            l if l.starts_with("mic") || l == "µs" => units.iter().map(|(u, _)| *u).find(|u| *u == "us"),
+            l if l.starts_with("min") => units.iter().map(|(u, _)| *u).find(|u| *u == "m"),
+            _ => units.iter().rev().find(long).map(|(u, _)| *u),
+        }
+    })?;
     Some(format!("write {number}{right}"))
 }
 
 fn show(mut f: impl FnMut(String) -> fmt::Result, n: u64, units: &[(&str, u64)]) -> fmt::Result {
-    let (unit, factor) = units
-        .iter()
-        .rev()
-        .find(|(_, factor)| n >= *factor && n.is_multiple_of(*factor))
-        .unwrap_or(&units[0]);
+    let (unit, factor) =
+        units.iter().rev().find(|(_, factor)| n >= *factor && n.is_multiple_of(*factor)).unwrap_or(&units[0]);
     f(format!("{}{unit}", n / factor))
 }
 
@@ -202,11 +150,7 @@ impl fmt::Display for Duration {
         if self.0.is_zero() {
             return f.write_str("0s");
         }
-        show(
-            |s| f.write_str(&s),
-            u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX),
-            &DURATION_UNITS,
-        )
+        show(|s| f.write_str(&s), u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX), &DURATION_UNITS)
     }
 }
 
@@ -244,7 +188,7 @@ macro_rules! text_serde {
                 d.deserialize_str(V)
             }
         }
-        #[cfg(feature = "schemars")]
+        #[cfg(any(test, feature = "schemars"))]
         impl schemars::JsonSchema for $type {
             fn inline_schema() -> bool {
                 true
@@ -268,9 +212,7 @@ mod tests {
 
     #[test]
     fn reads_and_shows_what_people_write() {
-        for text in [
-            "500ms", "10s", "1m", "12h", "30d", "0s", "36500d", "7us", "90s",
-        ] {
+        for text in ["500ms", "10s", "1m", "12h", "30d", "0s", "36500d", "7us", "90s"] {
             assert_eq!(Duration::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Duration::parse("60s").unwrap().to_string(), "1m");
@@ -302,16 +244,8 @@ mod tests {
             ),
             ("36501d", "too large", "at most 36500d"),
             ("99999999999999999999999s", "too large", "at most 36500d"),
-            (
-                "",
-                "no number",
-                "write a whole number and a unit without a space: 10s",
-            ),
-            (
-                "soon",
-                "no number",
-                "write a whole number and a unit without a space: 10s",
-            ),
+            ("", "no number", "write a whole number and a unit without a space: 10s"),
+            ("soon", "no number", "write a whole number and a unit without a space: 10s"),
             ("5x", "unknown unit `x`", "units are us, ms, s, m, h, d"),
         ];
         for (text, what, help) in cases {
@@ -320,10 +254,7 @@ mod tests {
         }
         assert_eq!(ByteSize::parse("256MB").unwrap_err().help, "write 256MiB");
         assert_eq!(ByteSize::parse("1gib").unwrap_err().help, "write 1GiB");
-        assert_eq!(
-            ByteSize::parse("9999999999TiB").unwrap_err().what,
-            "too large"
-        );
+        assert_eq!(ByteSize::parse("9999999999TiB").unwrap_err().what, "too large");
         assert_eq!(ByteSize::parse("5").unwrap_err().what, "no unit");
     }
 
@@ -331,11 +262,6 @@ mod tests {
     fn serde_round_trip() {
         let all: (Duration, ByteSize) = serde_json::from_str(r#"["90s", "64KiB"]"#).unwrap();
         assert_eq!(serde_json::to_string(&all).unwrap(), r#"["90s","64KiB"]"#);
-        assert!(
-            serde_json::from_str::<Duration>("5")
-                .unwrap_err()
-                .to_string()
-                .contains(Duration::EXPECTED)
-        );
+        assert!(serde_json::from_str::<Duration>("5").unwrap_err().to_string().contains(Duration::EXPECTED));
     }
 }

@@ -15,10 +15,7 @@ pub struct Args {
 impl Args {
     /// Sorts `given`. Options not named in `switches` (without a value) or `values` (with one) are refused.
     pub fn parse(given: Vec<String>, switches: &[&str], values: &[&str]) -> Result<Self> {
-        let mut args = Args {
-            words: Vec::new(),
-            options: BTreeMap::new(),
-        };
+        let mut args = Args { words: Vec::new(), options: BTreeMap::new() };
         let mut given = given.into_iter();
         while let Some(word) = given.next() {
             let Some(option) = word.strip_prefix("--") else {
@@ -30,17 +27,11 @@ impl Args {
                 None => (option, None),
             };
             let value = if values.contains(&name) {
-                inline
-                    .or_else(|| given.next())
-                    .with_context(|| format!("--{name} needs a value"))?
+                inline.or_else(|| given.next()).with_context(|| format!("--{name} needs a value"))?
             } else if switches.contains(&name) && inline.is_none() {
                 String::new()
             } else {
-                let known: Vec<String> = switches
-                    .iter()
-                    .chain(values)
-                    .map(|known| format!("--{known}"))
-                    .collect();
+                let known: Vec<String> = switches.iter().chain(values).map(|known| format!("--{known}")).collect();
                 bail!(
                     "no option --{option} here; there {} {}",
                     if known.len() == 1 { "is" } else { "are" },
@@ -68,9 +59,7 @@ impl Args {
             return Ok(None);
         };
         let value = text.replace('_', "").parse();
-        value
-            .map(Some)
-            .map_err(|_| anyhow::anyhow!("--{name} {text}: not a number of that range"))
+        value.map(Some).map_err(|_| anyhow::anyhow!("--{name} {text}: not a number of that range"))
     }
 
     /// The number given, which must not be zero, or `default`.
@@ -95,11 +84,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Args> {
-        Args::parse(
-            line.split_whitespace().map(str::to_owned).collect(),
-            &["quick"],
-            &["events", "runs"],
-        )
+        Args::parse(line.split_whitespace().map(str::to_owned).collect(), &["quick"], &["events", "runs"])
     }
 
     #[test]
@@ -116,17 +101,7 @@ mod tests {
         for line in ["--fast", "--quick=1", "--events", "--eventss=2"] {
             assert!(parse(line).is_err(), "{line}");
         }
-        assert!(
-            parse("--events many")
-                .expect("read later")
-                .number("events", 1)
-                .is_err()
-        );
-        assert!(
-            parse("--events 0")
-                .expect("read later")
-                .number("events", 1)
-                .is_err()
-        );
+        assert!(parse("--events many").expect("read later").number("events", 1).is_err());
+        assert!(parse("--events 0").expect("read later").number("events", 1).is_err());
     }
 }

@@ -23,29 +23,12 @@ pub fn run(given: Vec<String>) -> Result<()> {
 
 fn all(steps: &mut Steps, yes: bool) -> Result<()> {
     needs::ensure(&[needs::COMPILER, needs::STRACE], yes)?; // now, not after half an hour
-    steps.step("formatting", || {
-        shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))
-    })?;
+    steps.step("formatting", || shell::run(&mut shell::cargo(["fmt", "--all", "--check"])))?;
     let deny = steps.step("cargo-deny is there", cargo_deny)?;
-    let rules = [
-        "check",
-        "--hide-inclusion-graph",
-        "licenses",
-        "bans",
-        "sources",
-    ];
-    steps.step("licences, bans, sources", || {
-        shell::run(shell::program(&deny).args(rules))
-    })?;
+    let rules = ["check", "--hide-inclusion-graph", "licenses", "bans", "sources"];
+    steps.step("licences, bans, sources", || shell::run(shell::program(&deny).args(rules)))?;
     steps.step("advisories", || advisories(&deny))?;
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.step("lints", || shell::run(&mut shell::cargo(clippy)))?;
     test::all(steps, yes, None)
 }
@@ -67,18 +50,12 @@ fn cargo_deny() -> Result<PathBuf> {
 
 /// Where tools and the target folder of `.ci/run` live.
 fn cache() -> Result<PathBuf> {
-    let from_env = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(cache) = from_env("MILLSTREAM_CI_CACHE") {
         return Ok(cache);
     }
     let caches = from_env("XDG_CACHE_HOME").or_else(|| Some(from_env("HOME")?.join(".cache")));
-    Ok(caches
-        .context("neither XDG_CACHE_HOME nor HOME says where tools may be kept")?
-        .join("millstream-ci"))
+    Ok(caches.context("neither XDG_CACHE_HOME nor HOME says where tools may be kept")?.join("millstream-ci"))
 }
 
 /// Known vulnerabilities, where their database can be had.
@@ -94,11 +71,7 @@ fn advisories(deny: &PathBuf) -> Result<()> {
         ADVISORIES,
         "HEAD",
     ]);
-    reach
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    reach.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if reach.status().is_ok_and(|status| status.success()) {
         return shell::run(shell::program(deny).args(["check", "advisories"]));
     }

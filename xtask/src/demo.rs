@@ -26,29 +26,17 @@ pub fn run(given: Vec<String>) -> Result<()> {
     needs::ensure(&[needs::COMPILER], args.has("yes"))?;
     let start = Instant::now();
     println!("Building the command line; the first time takes some minutes.");
-    shell::run(&mut shell::cargo([
-        "build",
-        "--profile",
-        "demo",
-        "-p",
-        "millstream-server",
-    ]))?;
+    shell::run(&mut shell::cargo(["build", "--profile", "demo", "-p", "millstream-server"]))?;
     println!("Built in {:.0} s.", start.elapsed().as_secs_f64());
 
     let target = shell::target_dir()?;
-    let demo = Demo {
-        binary: target.join("demo/millstream"),
-        folder: target.join("demo-data"),
-    };
+    let demo = Demo { binary: target.join("demo/millstream"), folder: target.join("demo-data") };
     let lines = match (args.value::<u64>("lines")?, args.value::<f64>("seconds")?) {
         (Some(lines), _) => lines,
         (None, Some(seconds)) => demo.lines_in(seconds)?,
         (None, None) => LINES,
     };
-    println!(
-        "\nWriting {lines} lines of access logs and syslog to {}",
-        demo.logs().display()
-    );
+    println!("\nWriting {lines} lines of access logs and syslog to {}", demo.logs().display());
     demo.write(lines)?;
     println!("Cleansing them with {PIPELINE}:\n");
     shell::run(&mut demo.command())?;
@@ -77,15 +65,9 @@ impl Demo {
 
     fn command(&self) -> Command {
         let mut command = shell::program(&self.binary);
-        command
-            .args(["run", PIPELINE, "--fresh", "--state"])
-            .arg(self.folder.join("state"));
-        command
-            .arg("-p")
-            .arg(parameter("input", &self.logs().join("*.log")));
-        command
-            .arg("-p")
-            .arg(parameter("output", &self.folder.join("out")));
+        command.args(["run", PIPELINE, "--fresh", "--state"]).arg(self.folder.join("state"));
+        command.arg("-p").arg(parameter("input", &self.logs().join("*.log")));
+        command.arg("-p").arg(parameter("output", &self.folder.join("out")));
         command
     }
 
@@ -93,12 +75,7 @@ impl Demo {
     fn lines_in(&self, seconds: f64) -> Result<u64> {
         self.write(PROBE_LINES)?;
         let start = Instant::now();
-        shell::run(
-            self.command()
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )?;
+        shell::run(self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         Ok((PROBE_LINES as f64 * seconds / start.elapsed().as_secs_f64()).max(1.0) as u64)
     }
 

@@ -3,11 +3,7 @@
 //! Each command finds out by itself what it needs, says what it does and how long it took, and never
 //! waits for an answer when nobody can give one. It drives `cargo` and the `millstream` binary from the
 //! outside and knows nothing of the crates behind them, so it builds in seconds.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line talks to people"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod args;
 mod bench;
@@ -39,11 +35,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let command = words.next().unwrap_or_default();
     let rest: Vec<String> = words.collect();
-    if rest
-        .iter()
-        .take_while(|word| *word != "--")
-        .any(|word| word == "--help" || word == "-h")
-    {
+    if rest.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h") {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
@@ -56,11 +48,7 @@ fn main() -> ExitCode {
         "measure" => bench::measure::child(rest),
         "help" | "--help" | "-h" | "" => {
             print!("{HELP}");
-            return if command.is_empty() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if command.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
         other => Err(anyhow::anyhow!("no command `{other}`\n\n{HELP}")),
     };

@@ -16,10 +16,7 @@ pub struct Need {
 
 /// The ordinary package clients, with the words that install without a question.
 const CLIENTS: [(&str, &[&str]); 6] = [
-    (
-        "apt-get",
-        &["apt-get", "install", "-y", "--no-install-recommends"],
-    ),
+    ("apt-get", &["apt-get", "install", "-y", "--no-install-recommends"]),
     ("dnf", &["dnf", "install", "-y"]),
     ("apk", &["apk", "add"]),
     ("pacman", &["pacman", "-S", "--noconfirm", "--needed"]),
@@ -31,14 +28,7 @@ const CLIENTS: [(&str, &[&str]); 6] = [
 pub const COMPILER: Need = Need {
     programs: &["cc", "gcc", "clang"],
     why: "a C compiler and linker, for zstd, blake3 and for Rust itself",
-    packages: [
-        "gcc libc6-dev",
-        "gcc glibc-devel",
-        "build-base",
-        "gcc",
-        "gcc glibc-devel",
-        "llvm",
-    ],
+    packages: ["gcc libc6-dev", "gcc glibc-devel", "build-base", "gcc", "gcc glibc-devel", "llvm"],
 };
 
 /// For tests that make system calls of a child fail.
@@ -58,25 +48,16 @@ pub fn ensure(needs: &[Need], yes: bool) -> Result<()> {
     for need in &missing {
         eprintln!("missing: {} ({})", need.programs[0], need.why);
     }
-    let client = CLIENTS
-        .iter()
-        .position(|(client, _)| shell::find(client).is_some());
-    let client = client.context("no package client that I know (apt-get, dnf, apk, pacman, zypper, brew); install them by hand")?;
+    let client = CLIENTS.iter().position(|(client, _)| shell::find(client).is_some());
+    let client = client
+        .context("no package client that I know (apt-get, dnf, apk, pacman, zypper, brew); install them by hand")?;
     let lines = install_lines(client, &missing, is_root());
-    let line = lines
-        .iter()
-        .map(|words| words.join(" "))
-        .collect::<Vec<_>>()
-        .join(" && ");
+    let line = lines.iter().map(|words| words.join(" ")).collect::<Vec<_>>().join(" && ");
     if !(yes || is_root() || in_ci() || agreed(&line)?) {
         bail!("nothing was installed; run\n\n    {line}\n\nor give --yes");
     }
     for words in lines {
-        shell::run(
-            Command::new(&words[0])
-                .args(&words[1..])
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )?;
+        shell::run(Command::new(&words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     match missing.iter().find(|need| !need.met()) {
         Some(need) => bail!("`{}` is still missing after `{line}`", need.programs[0]),
@@ -88,10 +69,7 @@ impl Need {
     fn met(&self) -> bool {
         // Nothing to install and nothing to run elsewhere: strace is Linux alone, and so are its tests.
         (self.programs == ["strace"] && !cfg!(target_os = "linux"))
-            || self
-                .programs
-                .iter()
-                .any(|program| shell::find(program).is_some())
+            || self.programs.iter().any(|program| shell::find(program).is_some())
     }
 }
 
@@ -99,21 +77,9 @@ impl Need {
 fn install_lines(client: usize, missing: &[&Need], root: bool) -> Vec<Vec<String>> {
     let (name, install) = CLIENTS[client];
     // Homebrew refuses to run as root and needs no such right.
-    let sudo: &[&str] = if root || name == "brew" {
-        &[]
-    } else {
-        &["sudo"]
-    };
-    let line = |words: &[&str]| {
-        sudo.iter()
-            .chain(words)
-            .map(|word| (*word).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let packages = missing
-        .iter()
-        .flat_map(|need| need.packages[client].split_whitespace())
-        .map(str::to_owned);
+    let sudo: &[&str] = if root || name == "brew" { &[] } else { &["sudo"] };
+    let line = |words: &[&str]| sudo.iter().chain(words).map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let packages = missing.iter().flat_map(|need| need.packages[client].split_whitespace()).map(str::to_owned);
     let mut lines = Vec::new();
     if name == "apt-get" {
         lines.push(line(&["apt-get", "update"])); // a fresh image has no lists
@@ -151,14 +117,8 @@ mod tests {
     fn lines_name_the_client_and_all_packages() {
         let apt = install_lines(0, &[&COMPILER, &STRACE], false);
         assert_eq!(apt[0].join(" "), "sudo apt-get update");
-        assert_eq!(
-            apt[1].join(" "),
-            "sudo apt-get install -y --no-install-recommends gcc libc6-dev strace"
-        );
+        assert_eq!(apt[1].join(" "), "sudo apt-get install -y --no-install-recommends gcc libc6-dev strace");
         let apk = install_lines(2, &[&STRACE], true);
-        assert_eq!(
-            apk.iter().map(|words| words.join(" ")).collect::<Vec<_>>(),
-            ["apk add strace"]
-        );
+        assert_eq!(apk.iter().map(|words| words.join(" ")).collect::<Vec<_>>(), ["apk add strace"]);
     }
 }

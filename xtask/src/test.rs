@@ -8,14 +8,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// Builds with fewer features than the default ones; each must stand alone.
-const FEATURES: [&[&str]; 2] = [
+const FEATURES: [&[&str]; 3] = [
     &["test", "-p", "millstream", "--no-default-features"],
-    &[
-        "check",
-        "-p",
-        "millstream-pipelines",
-        "--no-default-features",
-    ],
+    &["check", "-p", "millstream", "--no-default-features", "--features", "failpoints,sabotage"],
+    &["check", "-p", "millstream-pipelines", "--no-default-features"],
 ];
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -33,11 +29,7 @@ pub fn run(given: Vec<String>) -> Result<()> {
         bail!("one filter at most, found {}", args.words.join(" "));
     }
     let mut steps = Steps::new();
-    let done = all(
-        &mut steps,
-        args.has("yes"),
-        args.words.first().map(String::as_str),
-    );
+    let done = all(&mut steps, args.has("yes"), args.words.first().map(String::as_str));
     steps.print();
     done
 }
@@ -53,9 +45,7 @@ pub fn all(steps: &mut Steps, yes: bool, filter: Option<&str>) -> Result<()> {
             continue;
         }
         let mut command = shell::cargo(words.iter().copied().chain(filter));
-        if let Err(error) = steps.step(&shell::shown(&command), || {
-            counted(&mut command, &mut tally)
-        }) {
+        if let Err(error) = steps.step(&shell::shown(&command), || counted(&mut command, &mut tally)) {
             failed.push(format!("{error:#}"));
         }
     }
@@ -74,24 +64,11 @@ pub fn all(steps: &mut Steps, yes: bool, filter: Option<&str>) -> Result<()> {
 /// The file format also runs in the browser; checked where the target is installed.
 fn wasm(steps: &mut Steps) -> Result<()> {
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    if !std::path::Path::new(&sysroot)
-        .join("lib/rustlib")
-        .join(WASM)
-        .is_dir()
-    {
-        println!(
-            "not checked: millstream-pipelines for {WASM} (`rustup target add {WASM}` installs it)"
-        );
+    if !std::path::Path::new(&sysroot).join("lib/rustlib").join(WASM).is_dir() {
+        println!("not checked: millstream-pipelines for {WASM} (`rustup target add {WASM}` installs it)");
         return Ok(());
     }
-    let mut command = shell::cargo([
-        "check",
-        "-p",
-        "millstream-pipelines",
-        "--no-default-features",
-        "--target",
-        WASM,
-    ]);
+    let mut command = shell::cargo(["check", "-p", "millstream-pipelines", "--no-default-features", "--target", WASM]);
     steps.step(&shell::shown(&command), || shell::run(&mut command))
 }
 
@@ -119,10 +96,8 @@ impl Tally {
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };
-        let words: Vec<&str> = result
-            .split(|c: char| c.is_whitespace() || c == ';' || c == '.')
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> =
+            result.split(|c: char| c.is_whitespace() || c == ';' || c == '.').filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let Ok(number) = pair[0].parse::<u64>() else {
                 continue;

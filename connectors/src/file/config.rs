@@ -1,6 +1,7 @@
 //! What a user writes behind `kind: file_source` and `kind: file_sink`.
 
-use crate::file::units::{ByteSize, Duration};
+use crate::format::Format;
+use millstream_pipelines::units::{ByteSize, Duration};
 use schemars::JsonSchema;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,9 @@ pub struct FileSourceConfig {
     /// The file, a pattern (`logs/*.log`, `data/**/*.ndjson`), or a list of them. Relative paths start
     /// at the pipeline file.
     pub path: Paths,
+    /// How records are written down: `text`, `ndjson`, `csv`, `parquet` or `arrow_ipc`.
+    #[serde(default)]
+    pub format: Format,
     /// `once`: read what is there, then end. `watch`: go on with what is appended, follow rotation,
     /// take in new files.
     #[serde(default)]
@@ -142,6 +146,9 @@ pub struct FileSinkConfig {
     /// The directory, made where it is missing. `${row.field}` puts rows into a directory per value:
     /// `out/${row.country}`; letters, digits, `.`, `_` and `-` of the value are kept, others become `_`.
     pub path: String,
+    /// How rows are written down: `ndjson`, `csv`, `parquet`, or `text` for rows of one column.
+    #[serde(default)]
+    pub format: Format,
     /// When a file is closed and the next one begun.
     #[serde(default)]
     pub roll: Roll,

@@ -149,7 +149,7 @@ impl Follower {
         if self.shared.config.on_lost == OnLost::Fail {
             return Err(lost);
         }
-        self.shared.tell(as_warning(lost));
+        self.shared.tell_as_warning(lost);
         match here {
             Some(file) => self.turn_to(file),
             None => {
@@ -222,7 +222,10 @@ impl Follower {
 
     /// Finds out how the file is compressed and opens its content; `at_end` = nothing more will come.
     fn start_stream(&mut self, at_end: bool) -> Result<()> {
-        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else { return Ok(()) };
+        if !matches!(self.open, Open::Unknown(_)) {
+            return Ok(());
+        }
+        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else { unreachable!("just matched") };
         match self.compression(&file, at_end).map_err(|e| self.io("cannot read the file", &e))? {
             None => self.open = Open::Unknown(file),
             Some(compression) => {
@@ -541,9 +544,4 @@ fn last_line_end(file: &File) -> std::io::Result<u64> {
         end = from;
     }
     Ok(0)
-}
-
-fn as_warning(mut problem: Problem) -> Problem {
-    problem.severity = millstream::problem::Severity::Warning;
-    problem
 }

@@ -6,7 +6,7 @@
 
 use super::config::Compression;
 use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir};
-use crate::file::encode::Encode;
+use crate::format::Encode;
 use millstream::problem::{Domain, Retry};
 use millstream::{Batch, Place, Problem, Result};
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,10 @@
 //! epoch of the first row, which no later incarnation writes again once it is committed.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::{cast, take, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream::problem::nearest;
-use millstream::{Place, Problem, Result};
+use millstream::{Batch, Place, Problem, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
@@ -95,9 +95,10 @@ impl Template {
     ///
     /// # Errors
     /// `FILE-TEMPLATE-FIELD` where a field's type has no text.
-    pub fn split(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
+    pub fn split(&self, batch: &Batch) -> Result<Vec<(String, Batch)>> {
+        let rows = &batch.rows;
         if !self.is_split() {
-            return Ok(vec![(String::new(), rows.clone())]);
+            return Ok(vec![(String::new(), batch.clone())]);
         }
         let columns = self.columns(rows)?;
         let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
@@ -105,7 +106,12 @@ impl Template {
             let row_u32 = u32::try_from(row).expect("a batch is far smaller");
             groups.entry(self.directory(&columns, row)).or_default().push(row_u32);
         }
-        let pick = |indices| take_record_batch(rows, &UInt32Array::from(indices)).expect("indices are rows of the batch");
+        let pick = |indices| {
+            let indices = UInt32Array::from(indices);
+            let rows = take_record_batch(rows, &indices).expect("indices are rows of the batch");
+            let diff = batch.diff.as_ref().map(|d| take(d, &indices, None).expect("indices are rows of the batch").as_primitive().clone());
+            Batch { diff, ..Batch::new(rows) }
+        };
         Ok(groups.into_iter().map(|(directory, indices)| (directory, pick(indices))).collect())
     }
 

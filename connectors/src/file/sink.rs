@@ -16,7 +16,7 @@ use super::open::Access;
 use super::part::{Part, Parts, RolledPart, remove};
 use super::place::{Namer, Template, make_dirs, sync_dir};
 use super::spool::Spool;
-use crate::file::encode::Encode;
+use crate::format::{Encode, Format};
 use arrow::datatypes::SchemaRef;
 use millstream::connect::{Handle, Sink, SinkFactory, SinkMode};
 use millstream::{Batch, Epoch, Place, Problem, Result};
@@ -32,23 +32,6 @@ const MANY: usize = 16;
 /// Bytes that are compressed as one piece, at least.
 const PACK_AT: usize = 1 << 20;
 
-/// Makes an encoder for one file.
-pub type MakeEncoder = Arc<dyn Fn(&SchemaRef) -> Result<Box<dyn Encode>> + Send + Sync>;
-
-/// What stands in the files.
-#[derive(Clone)]
-pub enum Content {
-    /// Records one after the other: a file may be cut behind any of them.
-    Records {
-        /// End of the files' names, with its dot.
-        extension: &'static str,
-        /// Makes an encoder for one file.
-        encoder: MakeEncoder,
-    },
-    /// Parquet.
-    Parquet,
-}
-
 /// Makes the file sinks of one node.
 pub struct FileSinkFactory {
     shared: Arc<Shared>,
@@ -56,14 +39,13 @@ pub struct FileSinkFactory {
 
 struct Shared {
     config: FileSinkConfig,
-    content: Content,
     template: Template,
     namer: Namer,
 }
 
 impl Shared {
     fn is_columns(&self) -> bool {
-        matches!(self.content, Content::Parquet)
+        matches!(self.config.format, Format::Parquet)
     }
 }
 
@@ -72,25 +54,35 @@ impl FileSinkFactory {
     ///
     /// # Errors
     /// Where path, prefix and compression do not make sense.
-    pub fn new(config: FileSinkConfig, access: &Access, owner: &str, content: Content) -> Result<FileSinkFactory> {
+    pub fn new(config: FileSinkConfig, access: &Access, owner: &str) -> Result<FileSinkFactory> {
         let template = Template::parse(&access.base, &config.path)?;
-        let extension = match (&content, config.compression) {
-            (Content::Parquet, Compression::Auto) => ".parquet",
-            (Content::Parquet, _) => {
-                return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside").help("leave `compression` out"));
-            }
-            (Content::Records { extension, .. }, Compression::Auto | Compression::None) => extension,
-            (Content::Records { extension, .. }, Compression::Gzip) => with_end(extension, ".gz"),
-            (Content::Records { extension, .. }, Compression::Zstd) => with_end(extension, ".zst"),
-        };
+        let extension = extension(&config)?;
         let namer = Namer::new(&config.prefix, owner, extension)?;
-        Ok(FileSinkFactory { shared: Arc::new(Shared { config, content, template, namer }) })
+        Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer }) })
     }
 }
 
-/// The few extensions there are, once each for the life of the process.
-fn with_end(extension: &str, end: &str) -> &'static str {
-    String::leak(format!("{extension}{end}"))
+/// End of the files' names, with its dot.
+fn extension(config: &FileSinkConfig) -> Result<&'static str> {
+    use Compression::{Auto, Gzip, None, Zstd};
+    Ok(match (&config.format, config.compression) {
+        (Format::ArrowIpc, _) => {
+            return Err(Problem::error("FILE-FORMAT", "files are not written as Arrow IPC").expected("ndjson, csv, parquet or text"));
+        }
+        (Format::Parquet, Auto) => ".parquet",
+        (Format::Parquet, _) => {
+            return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside").help("leave `compression` out"));
+        }
+        (Format::Ndjson, Auto | None) => ".ndjson",
+        (Format::Ndjson, Gzip) => ".ndjson.gz",
+        (Format::Ndjson, Zstd) => ".ndjson.zst",
+        (Format::Csv(_), Auto | None) => ".csv",
+        (Format::Csv(_), Gzip) => ".csv.gz",
+        (Format::Csv(_), Zstd) => ".csv.zst",
+        (Format::Text, Auto | None) => ".txt",
+        (Format::Text, Gzip) => ".txt.gz",
+        (Format::Text, Zstd) => ".txt.zst",
+    })
 }
 
 impl SinkFactory for FileSinkFactory {
@@ -220,9 +212,9 @@ impl FileSink {
             other => other,
         };
         for n in 0..=u32::MAX {
-            let encoder: Box<dyn Encode> = match &self.shared.content {
-                Content::Records { encoder, .. } => encoder(&self.schema)?,
-                Content::Parquet => Box::new(Spool::new(&self.schema)?),
+            let encoder: Box<dyn Encode> = match &self.shared.config.format {
+                Format::Parquet => Box::new(Spool::new(&self.schema)?),
+                rows => rows.encoder(&self.schema)?,
             };
             let file = self.shared.namer.name(self.worker, epoch, n);
             let name = if directory.is_empty() { file } else { format!("{directory}/{file}") };
@@ -248,7 +240,6 @@ impl FileSink {
 impl Sink for FileSink {
     /// After an error the same batch must be given again.
     fn write(&mut self, epoch: Epoch, batch: Batch) -> Result<()> {
-        only_insertions(&batch)?;
         self.make_room()?;
         if batch.is_empty() {
             return Ok(());
@@ -256,9 +247,9 @@ impl Sink for FileSink {
         if !self.shared.template.is_split() {
             return self.push(epoch, "", &batch);
         }
-        let groups = self.shared.template.split(&batch.rows)?;
+        let groups = self.shared.template.split(&batch)?;
         for (directory, rows) in groups.into_iter().skip(self.groups_done) {
-            self.push(epoch, &directory, &Batch::new(rows))?;
+            self.push(epoch, &directory, &rows)?;
             self.groups_done += 1;
         }
         self.groups_done = 0;
@@ -313,14 +304,4 @@ fn parts_of(handle: &Handle) -> Result<Parts> {
         }
     }
     Ok(parts)
-}
-
-/// A file cannot take a row back.
-fn only_insertions(batch: &Batch) -> Result<()> {
-    match &batch.diff {
-        Some(diff) if diff.values().iter().any(|d| *d != 1) => {
-            Err(Problem::error("SINK-CHANGELOG", "the rows are a changelog, which files cannot hold").help("use `emit: on_close` in the node before, or write its changes as rows"))
-        }
-        _ => Ok(()),
-    }
 }

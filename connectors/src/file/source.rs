@@ -4,8 +4,11 @@ use super::config::FileSourceConfig;
 use super::cut::Lines;
 use super::follow::Follower;
 use super::identity::{FilePosition, Identity};
+use super::config::ReadMode;
 use super::open::Access;
-use crate::file::config::ReadMode;
+use super::rows::RowsReader;
+use crate::format::{DecodeOptions, Format};
+use arrow::datatypes::{Schema, SchemaRef};
 use millstream::connect::{Decoder, PartitionId, Position, Reader, Source};
 use millstream::{Place, Problem, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,20 +21,16 @@ use std::time::SystemTime;
 /// Hears of what a source noticed and went on from: a file that was cut, a position given up.
 pub type Events = Arc<dyn Fn(Problem) + Send + Sync>;
 
-/// Makes a decoder for one worker.
-pub type MakeDecoder = Arc<dyn Fn(&arrow::datatypes::SchemaRef) -> Result<Box<dyn Decoder>> + Send + Sync>;
-
 /// Reads the files of some paths and patterns; each path is one partition.
 pub struct FileSource {
     shared: Arc<Shared>,
-    decoder: MakeDecoder,
 }
 
 /// What the source and its readers share.
 pub struct Shared {
     pub(super) config: FileSourceConfig,
     pub(super) access: Access,
-    quotes: bool,
+    pub(super) schema: SchemaRef,
     events: Option<Events>,
     known: Mutex<Known>,
 }
@@ -46,9 +45,10 @@ struct Known {
 }
 
 impl FileSource {
-    /// A source. `quotes`: line ends inside double quotes do not end a record (CSV).
-    pub fn new(config: FileSourceConfig, access: Access, quotes: bool, decoder: MakeDecoder) -> FileSource {
-        FileSource { shared: Arc::new(Shared { config, access, quotes, events: None, known: Mutex::default() }), decoder }
+    /// A source. `schema` holds the columns of the files: all of them in order for CSV; for Parquet and
+    /// Arrow IPC those that are read.
+    pub fn new(config: FileSourceConfig, access: Access, schema: SchemaRef) -> FileSource {
+        FileSource { shared: Arc::new(Shared { config, access, schema, events: None, known: Mutex::default() }) }
     }
 
     /// Hears of what readers noticed; before the source is used.
@@ -78,11 +78,18 @@ impl Source for FileSource {
     }
 
     fn open(&self, partition: &PartitionId, from: Option<&Position>) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(Follower::open(Arc::clone(&self.shared), Arc::clone(partition), from)?))
+        let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(partition));
+        Ok(if self.shared.config.format.is_whole_file() {
+            Box::new(RowsReader::open(shared, partition, from)?)
+        } else {
+            Box::new(Follower::open(shared, partition, from)?)
+        })
     }
 
-    fn decoder(&self, schema: &arrow::datatypes::SchemaRef) -> Result<Box<dyn Decoder>> {
-        (self.decoder)(schema)
+    fn decoder(&self, schema: &SchemaRef) -> Result<Box<dyn Decoder>> {
+        let names = self.shared.schema.fields().iter().map(|f| f.name().clone()).filter(|n| !n.starts_with('_'));
+        let options = DecodeOptions { line_bytes_max: self.shared.max_line(), file_columns: Some(names.collect()) };
+        self.shared.config.format.decoder(schema, &options)
     }
 
     fn bounded(&self) -> bool {
@@ -101,13 +108,28 @@ impl Shared {
     }
 
     pub(super) fn lines(&self, start: u64) -> Lines {
-        Lines::new(start, usize::try_from(self.config.max_line.bytes()).unwrap_or(usize::MAX - 1), self.quotes)
+        Lines::new(start, self.max_line(), matches!(self.config.format, Format::Csv(_)))
+    }
+
+    fn max_line(&self) -> usize {
+        usize::try_from(self.config.max_line.bytes()).unwrap_or(usize::MAX - 1)
     }
 
     pub(super) fn tell(&self, problem: Problem) {
         if let Some(events) = &self.events {
             events(problem);
         }
+    }
+
+    pub(super) fn tell_as_warning(&self, mut problem: Problem) {
+        problem.severity = millstream::problem::Severity::Warning;
+        self.tell(problem);
+    }
+
+    /// The columns that the files hold, without those of the transport.
+    pub(super) fn file_schema(&self) -> SchemaRef {
+        let own = self.schema.fields().iter().filter(|f| !f.name().starts_with('_')).cloned();
+        Arc::new(Schema::new(own.collect::<Vec<_>>()))
     }
 
     pub(super) fn remember(&self, partition: &PartitionId, position: &FilePosition) {

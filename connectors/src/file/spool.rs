@@ -4,7 +4,7 @@
 //! its rows stand in the hidden file as an Arrow IPC stream, which can be cut behind any batch; then
 //! they are written as Parquet beside it.
 
-use crate::file::encode::Encode;
+use crate::format::Encode;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -39,6 +39,9 @@ impl Encode for Spool {
         out.append(self.writer.get_mut());
     }
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) -> Result<()> {
+        if batch.diff.as_ref().is_some_and(|diff| diff.values().iter().any(|d| *d != 1)) {
+            return Err(Problem::error("FORMAT-CHANGELOG", "parquet has no place for the weights of a changelog").help("write ndjson, which adds `_diff`, or emit on close"));
+        }
         let written = self.writer.write(&batch.rows);
         let bytes = std::mem::take(self.writer.get_mut());
         written.map_err(|e| Problem::internal(format!("encoding a batch failed: {e}")))?;

@@ -240,7 +240,7 @@ impl Launch<'_> {
         let start: Epoch = self.tail.as_ref().map_or(1, |t| t.body.epoch + 1);
         let workers = self.runtime.workers;
         let shared =
-            Shared::new(self.prepared.pipeline.name.clone(), Arc::clone(&self.runtime.clock), workers, start, settings.memory);
+            Shared::new(Arc::clone(&self.runtime.clock), workers, start, settings.memory);
         let metrics = Arc::new(Metrics {
             nodes: self.prepared.pipeline.nodes.iter().map(|n| Arc::new(NodeMetrics::new(&n.name, &n.role))).collect(),
             checkpoints: Default::default(),
@@ -577,6 +577,12 @@ impl Job {
     /// Waits for the end, at most this long; `None` = it has not ended.
     pub fn wait_timeout(&self, limit: Duration) -> Option<JobState> {
         self.progress.wait_until(Some(limit), |(_, end)| end.is_some()).then(|| self.state())
+    }
+
+    /// True once every source has read everything that is there now, and every partition that was found
+    /// is open.
+    pub fn caught_up(&self) -> bool {
+        self.shared.caught_up()
     }
 
     /// Waits until checkpoint `number` is durable, at most this long.

@@ -29,8 +29,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The state that all threads of a job share.
 pub(crate) struct Shared {
-    /// The job's name, for messages.
-    pub name: String,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Number of dataflow workers.
@@ -54,6 +52,8 @@ pub(crate) struct Shared {
     signal: Mutex<Signal>,
     wake_clock: Condvar,
     wake_sources: Mutex<Vec<Waker>>,
+    /// Per source instance: has it read everything that is there?
+    caught_up: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
     /// One counter per sink instance: the last epoch it has written whole.
     sinks_done: Mutex<Vec<Arc<AtomicU64>>>,
 }
@@ -70,9 +70,8 @@ pub(crate) struct Signal {
 }
 
 impl Shared {
-    pub fn new(name: String, clock: Arc<dyn Clock>, workers: usize, start: Epoch, budget: u64) -> Arc<Shared> {
+    pub fn new(clock: Arc<dyn Clock>, workers: usize, start: Epoch, budget: u64) -> Arc<Shared> {
         Arc::new(Shared {
-            name,
             clock,
             workers,
             target: AtomicU64::new(start),
@@ -89,6 +88,7 @@ impl Shared {
             signal: Mutex::new(Signal::default()),
             wake_clock: Condvar::new(),
             wake_sources: Mutex::new(Vec::new()),
+            caught_up: Mutex::new(Vec::new()),
             sinks_done: Mutex::new(Vec::new()),
         })
     }
@@ -171,6 +171,14 @@ impl Shared {
     pub fn on_epoch(&self, wake: Waker) {
         lock(&self.wake_sources).push(wake);
     }
+    /// Registers how to ask a source instance whether it has read everything that is there.
+    pub fn on_caught_up(&self, ask: impl Fn() -> bool + Send + Sync + 'static) {
+        lock(&self.caught_up).push(Box::new(ask));
+    }
+    /// True once every source has read everything that is there.
+    pub fn caught_up(&self) -> bool {
+        lock(&self.caught_up).iter().all(|ask| ask())
+    }
     /// Says that the present epoch holds something.
     pub fn set_dirty(&self) {
         if !self.dirty.swap(true, Ordering::AcqRel) {
@@ -205,10 +213,6 @@ impl Shared {
     /// Holds or releases all sources.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
-    }
-    /// True while paused.
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
     }
 
     // --- closing epochs ---

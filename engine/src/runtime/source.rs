@@ -71,6 +71,8 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
         shared.source_opened();
         shared.on_epoch(Arc::clone(&wake));
         let intake = Intake::new(Arc::clone(&shared), Arc::clone(&spec.source), wake);
+        let asked = Arc::clone(&intake);
+        shared.on_caught_up(move || asked.caught_up());
         let mut operator = SourceOperator {
             positions: spec.from.clone(),
             rows: Outlet::new(rows, rows_cap),

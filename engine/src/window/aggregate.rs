@@ -1,5 +1,6 @@
 //! [`WindowAggregate`]: a GROUP BY over tumbling, hopping or existing windows.
 
+use super::RESULTS;
 use super::grid::{Grid, Span};
 use super::pane::Pane;
 use super::part::Part;
@@ -7,7 +8,6 @@ use super::place::{Spread, route, spread};
 use super::plan::{Evaluated, Plan, States, Times};
 use super::segment::{Closed, check_types, held_back, own_rows};
 use super::spec::{AggregateSpec, Window};
-use super::RESULTS;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
@@ -24,7 +24,8 @@ const PANES: &str = "panes";
 pub enum Input {
     /// Rows of `AggregateSpec::input`.
     Rows,
-    /// What [`super::WindowPartial`] puts out. Late rows have left there.
+    /// What [`super::WindowPartial`] puts out. Late rows have left there; what is late nevertheless is
+    /// refused (`WINDOW-LATE`).
     Partials,
 }
 
@@ -47,7 +48,13 @@ pub struct WindowAggregate {
     dropped: BTreeSet<i64>,
     block_schema: SchemaRef,
     scratch: Vec<usize>,
+    size: StateSize,
+    closes: u64,
 }
+
+/// With more panes than this the size is measured at every so many closes only: it is asked for at
+/// each, a hundred times a second.
+const PANES_MEASURED: usize = 64;
 
 impl WindowAggregate {
     /// Errors: `WINDOW-SIZE`, and those of the aggregates. Sessions have an operator of their own,
@@ -66,6 +73,8 @@ impl WindowAggregate {
             closed: Closed::default(),
             dropped: BTreeSet::new(),
             scratch: Vec::new(),
+            size: StateSize::default(),
+            closes: 0,
         })
     }
 
@@ -76,10 +85,11 @@ impl WindowAggregate {
         })
     }
 
-    fn add_partials(&mut self, rows: &RecordBatch) -> Result<()> {
-        for (span, states) in states_by_pane(&self.plan, rows, 0)? {
+    fn add_partials(&mut self, batch: &Batch, out: &mut Emit) -> Result<()> {
+        for (span, states) in states_by_pane(&self.plan, &batch.rows, 0)? {
             if self.last_end(span) <= self.closed.until {
-                return Err(Problem::internal("a partial aggregate came after its window had closed"));
+                refuse_late_partials(batch, span, out);
+                continue;
             }
             let pane = self.panes.entry(span).or_insert_with(Pane::new);
             pane.fresh(&self.plan)?.merge(&self.plan, &states, &mut self.scratch)?;
@@ -112,6 +122,26 @@ impl WindowAggregate {
         Ok(part)
     }
 
+    /// Emits the windows that ended after `after` and are closed now.
+    fn close_windows(&mut self, mut after: i64, out: &mut Emit) -> Result<()> {
+        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
+            let part = self.take_window(window)?;
+            self.emit(part, window, out)?;
+            after = window.end;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        self.closes += 1;
+        if self.panes.len() <= PANES_MEASURED || self.closes.is_multiple_of(PANES_MEASURED as u64) {
+            self.size = StateSize {
+                keys: self.panes.values().map(|p| p.len() as u64).sum(),
+                bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
+            };
+        }
+    }
+
     fn take_pane(&mut self, span: Span) -> Pane {
         let pane = self.panes.remove(&span).expect("the caller found it");
         if pane.is_saved() {
@@ -128,9 +158,8 @@ impl WindowAggregate {
 
     fn emit(&self, part: Part, window: Span, out: &mut Emit) -> Result<()> {
         let (rows, keys, values) = part.into_results()?;
-        let constant = |v: i64| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC"))
-        };
+        let constant =
+            |v: i64| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from_value(v, rows).with_timezone("UTC")) };
         let batch = self.plan.output_rows(rows, keys, constant(window.start), constant(window.end), values)?;
         send_in_batches(&batch, RESULTS, out);
         Ok(())
@@ -140,23 +169,17 @@ impl WindowAggregate {
 impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         match self.input {
-            Input::Partials => self.add_partials(&batch.rows),
-            Input::Rows => {
-                self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out))
-            }
+            Input::Partials => self.add_partials(&batch, out),
+            Input::Rows => self.plan.evaluate(batch, out)?.into_iter().try_for_each(|rows| self.add_rows(rows, out)),
         }
     }
 
     fn on_close(&mut self, _epoch: Epoch, watermark: Watermark, out: &mut Emit) -> Result<()> {
-        let mut after = self.closed.until;
-        if !self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
-            return Ok(());
+        let after = self.closed.until;
+        if self.closed.advance(watermark, self.plan.spec.allowed_lateness_us) {
+            self.close_windows(after, out)?;
         }
-        while let Some(window) = self.next_window(after).filter(|w| w.end <= self.closed.until) {
-            let part = self.take_window(window)?;
-            self.emit(part, window, out)?;
-            after = window.end;
-        }
+        self.measure();
         Ok(())
     }
 
@@ -213,10 +236,18 @@ impl Operator for WindowAggregate {
     }
 
     fn size(&self) -> StateSize {
-        StateSize {
-            keys: self.panes.values().map(|p| p.len() as u64).sum(),
-            bytes: self.panes.values().map(|p| p.bytes() as u64).sum(),
-        }
+        self.size
+    }
+}
+
+/// Refuses the partial aggregates of a pane that is closed. Late rows leave at the partial operator; one
+/// that has just been added to a restored job (more workers than before) knows no watermark until its
+/// first close, and what it lets through must not be lost without a word.
+fn refuse_late_partials(batch: &Batch, span: Span, out: &mut Emit) {
+    let time = |column: usize| batch.rows.column(column).as_primitive::<Int64Type>().values();
+    let (ends, starts) = (time(0), time(1));
+    for row in (0..batch.len()).filter(|row| (ends[*row], starts[*row]) == (span.end, span.start)) {
+        out.reject(batch, row, "WINDOW-LATE", "found rows, already aggregated, of a window that is closed");
     }
 }
 

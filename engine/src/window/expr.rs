@@ -4,9 +4,7 @@ use super::table::plain_type;
 use crate::{Problem, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, prep_null_mask_filter};
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -53,9 +51,9 @@ pub(super) fn key_column(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Re
 /// A filter: true or not, never NULL.
 pub(super) fn mask(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray> {
     let column = column(expr, rows)?;
-    let mask = column.as_boolean_opt().ok_or_else(|| {
-        Problem::internal("a filter is not boolean").found(column.data_type().to_string())
-    })?;
+    let mask = column
+        .as_boolean_opt()
+        .ok_or_else(|| Problem::internal("a filter is not boolean").found(column.data_type().to_string()))?;
     Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
 }
 

@@ -10,9 +10,7 @@ use crate::batch::{BATCH_ROWS, Batch, record_batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take, take_record_batch};
 use arrow::datatypes::{Field, Int64Type, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
@@ -53,6 +51,15 @@ struct Rows {
     batches: Vec<RecordBatch>,
     /// How many of them have been handed over.
     saved: usize,
+    size: StateSize,
+}
+
+impl Rows {
+    fn push(&mut self, rows: RecordBatch) {
+        self.size.keys += rows.num_rows() as u64;
+        self.size.bytes += rows.get_array_memory_size() as u64;
+        self.batches.push(rows);
+    }
 }
 
 impl WindowJoin {
@@ -295,7 +302,7 @@ impl Operator for WindowJoin {
                 return Ok(());
             }
             Some(Spread::One(span)) => {
-                self.windows.entry(span.end).or_default()[port].batches.push(batch.rows);
+                self.windows.entry(span.end).or_default()[port].push(batch.rows);
                 return Ok(());
             }
             Some(Spread::Many(spans)) => spans,
@@ -305,7 +312,7 @@ impl Operator for WindowJoin {
         send_late(&batch, &late, side.late_port, out);
         for (span, rows) in open {
             let rows = take_record_batch(&batch.rows, &rows).map_err(expr::kernel)?;
-            self.windows.entry(span.end).or_default()[port].batches.push(rows);
+            self.windows.entry(span.end).or_default()[port].push(rows);
         }
         Ok(())
     }
@@ -360,16 +367,13 @@ impl Operator for WindowJoin {
         let schema = Arc::clone(&self.sides[side].schema);
         let rows = record_batch(schema, own.columns()[1..].to_vec(), own.num_rows());
         let window = &mut self.windows.entry(block.segment).or_default()[side];
-        window.batches.push(rows);
+        window.push(rows);
         window.saved = window.batches.len();
         Ok(())
     }
 
     fn size(&self) -> StateSize {
-        let batches = || self.windows.values().flatten().flat_map(|rows| &rows.batches);
-        StateSize {
-            keys: batches().map(|b| b.num_rows() as u64).sum(),
-            bytes: batches().map(|b| b.get_array_memory_size() as u64).sum(),
-        }
+        let sides = || self.windows.values().flatten().map(|rows| rows.size);
+        StateSize { keys: sides().map(|s| s.keys).sum(), bytes: sides().map(|s| s.bytes).sum() }
     }
 }

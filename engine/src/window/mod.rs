@@ -70,9 +70,9 @@ pub const LATE_RIGHT: usize = 2;
 
 /// The operator of an aggregate over raw rows, whatever its window.
 #[cfg(feature = "sql")]
-pub fn aggregate(spec: spec::AggregateSpec) -> crate::Result<Box<dyn crate::operator::Operator>> {
+pub fn aggregate(spec: AggregateSpec) -> crate::Result<Box<dyn crate::operator::Operator>> {
     Ok(match spec.window {
-        spec::Window::Session { .. } => Box::new(SessionAggregate::new(spec)?),
+        Window::Session { .. } => Box::new(SessionAggregate::new(spec)?),
         _ => Box::new(WindowAggregate::new(spec, Input::Rows)?),
     })
 }

@@ -1,5 +1,6 @@
 //! [`WindowPartial`]: the aggregate of one worker's rows of one epoch, before the exchange.
 
+use super::RESULTS;
 use super::aggregate::send_in_batches;
 use super::grid::{Grid, Span};
 use super::part::Part;
@@ -7,7 +8,6 @@ use super::place::route;
 use super::plan::Plan;
 use super::segment::Closed;
 use super::spec::{AggregateSpec, Window};
-use super::RESULTS;
 use crate::batch::Batch;
 use crate::operator::{Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};

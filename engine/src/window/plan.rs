@@ -3,9 +3,9 @@
 use super::expr;
 use super::spec::{AggregateSpec, Window};
 use super::table::plain_type;
-use crate::{Problem, Result};
 use crate::batch::{Batch, record_batch};
 use crate::operator::Emit;
+use crate::{Problem, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, take};
@@ -209,9 +209,10 @@ impl Plan {
         let keys = self.spec.keys.iter().zip(&self.key_types).enumerate();
         let keys = keys.map(|(i, (_, t))| Field::new(format!("key{i}"), t.clone(), true));
         let states = self.states.iter().enumerate().flat_map(|(a, fields)| {
-            fields.iter().enumerate().map(move |(i, f)| {
-                Field::new(format!("state{a}_{i}"), f.data_type().clone(), true)
-            })
+            fields
+                .iter()
+                .enumerate()
+                .map(move |(i, f)| Field::new(format!("state{a}_{i}"), f.data_type().clone(), true))
         });
         [time("_end"), time("_start")].into_iter().chain(keys).chain(states)
     }

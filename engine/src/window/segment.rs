@@ -111,9 +111,7 @@ pub(crate) fn check_types(block: &StateBlock, rows: &RecordBatch, expected: &Sch
     let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
     match types(&found) == types(expected) {
         true => Ok(()),
-        false => Err(foreign(block)
-            .found(format!("{:?}", types(&found)))
-            .expected(format!("{:?}", types(expected)))),
+        false => Err(foreign(block).found(format!("{:?}", types(&found))).expected(format!("{:?}", types(expected)))),
     }
 }
 

@@ -12,9 +12,7 @@ use crate::batch::{Batch, record_batch};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion_common::ScalarValue;
@@ -26,6 +24,9 @@ const SESSIONS: &str = "sessions";
 
 /// Forgotten keys are swept out once there are this many and they outnumber the live ones.
 const DEAD_KEYS_MIN: usize = 1_024;
+
+/// What an accumulator takes, estimated.
+const ACCUMULATOR_BYTES: usize = 64;
 
 /// Aggregates per key and session; a session's row leaves when it closes.
 ///
@@ -385,12 +386,10 @@ impl Operator for SessionAggregate {
     }
 
     fn size(&self) -> StateSize {
-        let accumulators: usize =
-            self.sessions.iter().flatten().flat_map(|s| &s.accumulators).map(|a| a.size()).sum();
-        let sessions = self.by_end.len() * size_of::<(i64, usize, Session)>();
-        StateSize {
-            keys: self.by_end.len() as u64,
-            bytes: (self.groups.bytes() + accumulators + sessions) as u64,
-        }
+        // Not asked of every accumulator: this is called at each close.
+        let accumulator = size_of::<Box<dyn Accumulator>>() + ACCUMULATOR_BYTES;
+        let session = size_of::<(i64, usize, Session)>() + self.plan.spec.aggregates.len() * accumulator;
+        let sessions = self.by_end.len() * session;
+        StateSize { keys: self.by_end.len() as u64, bytes: (self.groups.bytes() + sessions) as u64 }
     }
 }

@@ -7,9 +7,7 @@
 //! ever reach a disk or a wire.
 
 use crate::{Problem, Result};
-use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BinaryBuilder, make_array,
-};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BinaryBuilder, make_array};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
@@ -42,9 +40,8 @@ impl Groups {
             [one] if is_bytes(one) => Kind::Bytes(Bytes::default(), None),
             _ => {
                 let fields = types.iter().cloned().map(SortField::new).collect();
-                let converter = RowConverter::new(fields).map_err(|e| {
-                    Problem::error("KEY-TYPE", "these columns cannot be a key").found(e.to_string())
-                })?;
+                let converter = RowConverter::new(fields)
+                    .map_err(|e| Problem::error("KEY-TYPE", "these columns cannot be a key").found(e.to_string()))?;
                 Kind::Rows(Bytes::default(), converter)
             }
         };
@@ -115,9 +112,7 @@ impl Groups {
     pub fn bytes(&self) -> usize {
         match &self.kind {
             Kind::Unit(_) => 0,
-            Kind::Integers(t) => {
-                t.slots.capacity() * size_of::<Slot>() + t.values.capacity() * size_of::<u64>()
-            }
+            Kind::Integers(t) => t.slots.capacity() * size_of::<Slot>() + t.values.capacity() * size_of::<u64>(),
             Kind::Bytes(t, _) | Kind::Rows(t, _) => t.bytes(),
         }
     }
@@ -185,13 +180,7 @@ impl Integers {
     }
 
     #[inline]
-    fn intern_values(
-        &mut self,
-        column: &ArrayRef,
-        rows: usize,
-        value: impl Fn(usize) -> u64,
-        out: &mut Vec<usize>,
-    ) {
+    fn intern_values(&mut self, column: &ArrayRef, rows: usize, value: impl Fn(usize) -> u64, out: &mut Vec<usize>) {
         // Room for the whole batch first, so that the loop never grows the table.
         self.reserve(rows);
         match column.nulls().filter(|n| n.null_count() > 0) {
@@ -314,12 +303,7 @@ impl Bytes {
     }
 }
 
-fn intern_bytes(
-    table: &mut Bytes,
-    null: &mut Option<usize>,
-    column: &ArrayRef,
-    out: &mut Vec<usize>,
-) -> Result<()> {
+fn intern_bytes(table: &mut Bytes, null: &mut Option<usize>, column: &ArrayRef, out: &mut Vec<usize>) -> Result<()> {
     use DataType as T;
     let mut one = |key: Option<&[u8]>| match key {
         Some(key) => table.intern(key),
@@ -339,12 +323,7 @@ fn intern_bytes(
     Ok(())
 }
 
-fn bytes_keys(
-    table: &Bytes,
-    null: Option<usize>,
-    data_type: &DataType,
-    groups: &[usize],
-) -> Result<ArrayRef> {
+fn bytes_keys(table: &Bytes, null: Option<usize>, data_type: &DataType, groups: &[usize]) -> Result<ArrayRef> {
     let mut builder = BinaryBuilder::with_capacity(groups.len(), table.arena.len());
     for &group in groups {
         match null == Some(group) {

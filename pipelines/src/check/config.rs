@@ -15,15 +15,10 @@ pub(super) fn check(c: &mut Check<'_>, node: &Node) {
     };
     let allowed = allowed(kind);
     common(c, node, kind, &allowed);
-    let v = Validator {
-        source: &c.document.source,
-        root: &kind.config,
-        resolved: c.document.resolved,
-        beside: &allowed,
-    };
+    let v =
+        Validator { source: &c.document.source, root: &kind.config, resolved: c.document.resolved, beside: &allowed };
     let problems = v.check(&node.config, &kind.config, &node.name, Some(node.name_span));
-    c.problems
-        .extend(problems.into_iter().map(|p| p.node(node.name.clone())));
+    c.problems.extend(problems.into_iter().map(|p| p.node(node.name.clone())));
     connection(c, node);
 }
 
@@ -43,11 +38,7 @@ fn unknown_kind(c: &mut Check<'_>, node: &Node) {
     }
     let names = || c.catalogue.kinds.iter().map(|k| k.name.as_str());
     let problem = c
-        .error(
-            node.kind.span,
-            codes::UNKNOWN_KIND,
-            format!("unknown kind `{}`", node.kind.value),
-        )
+        .error(node.kind.span, codes::UNKNOWN_KIND, format!("unknown kind `{}`", node.kind.value))
         .node(node.name.clone());
     let problem = match nearest(&node.kind, names()) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
@@ -64,18 +55,15 @@ fn common(c: &mut Check<'_>, node: &Node, kind: &KindInfo, allowed: &[&str]) {
             continue;
         }
         let what = format!("`{}` makes no sense for a `{}`", key.value, kind.name);
-        let problem = c
-            .error(key.span, codes::KEY_NOT_ALLOWED, what)
-            .node(node.name.clone());
+        let problem = c.error(key.span, codes::KEY_NOT_ALLOWED, what).node(node.name.clone());
         let twin = match key.value.as_str() {
             "schema" => allowed.contains(&"output").then_some("write `output`"),
             "output" => allowed.contains(&"schema").then_some("write `schema`"),
             _ => None,
         };
-        c.report(problem.help(twin.map_or_else(
-            || format!("remove it; common keys here are {}", allowed.join(", ")),
-            str::to_string,
-        )));
+        c.report(problem.help(
+            twin.map_or_else(|| format!("remove it; common keys here are {}", allowed.join(", ")), str::to_string),
+        ));
     }
 }
 
@@ -89,18 +77,11 @@ fn connection(c: &mut Check<'_>, node: &Node) {
     if c.document.connection(name).is_some() {
         return;
     }
-    let problem = c
-        .error(
-            value.span,
-            codes::DANGLING,
-            format!("there is no connection `{name}`"),
-        )
-        .node(node.name.clone());
+    let problem =
+        c.error(value.span, codes::DANGLING, format!("there is no connection `{name}`")).node(node.name.clone());
     let problem = match nearest(name, c.document.connections.iter().map(|c| c.name.as_str())) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None => problem.help(format!(
-            "declare it: `connections: {{ {name}: {{ kind: … }} }}`"
-        )),
+        None => problem.help(format!("declare it: `connections: {{ {name}: {{ kind: … }} }}`")),
     };
     c.report(problem);
 }
@@ -113,18 +94,14 @@ pub(super) fn credentials(c: &mut Check<'_>, node: &Node, tree: &tree::Node) {
         let problem = c
             .warning(n.span, codes::SECRET, "a password stands in the file")
             .found(quote(n.as_str().unwrap_or_default()));
-        let problem = problem
-            .expected("{ secret: name } or { env: NAME }")
-            .help("whoever reads the file reads it too");
+        let problem = problem.expected("{ secret: name } or { env: NAME }").help("whoever reads the file reads it too");
         c.report(problem.node(node.name.clone()));
     }
 }
 
 pub(super) fn urls<'a>(tree: &'a tree::Node, found: &mut Vec<&'a tree::Node>) {
     match &tree.value {
-        Value::String(s) if userinfo_password(s).is_some_and(|r| !s[r].contains("${")) => {
-            found.push(tree)
-        }
+        Value::String(s) if userinfo_password(s).is_some_and(|r| !s[r].contains("${")) => found.push(tree),
         Value::List(list) => list.iter().for_each(|n| urls(n, found)),
         Value::Map(map) => map.iter().for_each(|e| urls(&e.value, found)),
         _ => {}

@@ -11,9 +11,8 @@ mod names;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use guarantee::{
-    SinkGuarantee, guarantees, problem as guarantee_problem, word as guarantee_word,
-};
+pub(crate) use config::allowed;
+pub use guarantee::{SinkGuarantee, guarantees, problem as guarantee_problem, word as guarantee_word};
 
 use crate::PROBLEMS_MAX;
 use crate::catalogue::{Catalogue, KindInfo, Role};
@@ -27,12 +26,7 @@ use millstream_problem::{Place, Problem, Severity, nearest};
 /// Everything that is wrong, weak or worth knowing, in the order of the file; at most
 /// [`PROBLEMS_MAX`], errors before the rest where there are more.
 pub fn check(document: &Document, catalogue: &Catalogue) -> Vec<Problem> {
-    let mut c = Check {
-        document,
-        catalogue,
-        edges: edges(document),
-        problems: document.problems.clone(),
-    };
+    let mut c = Check { document, catalogue, edges: edges(document), problems: document.problems.clone() };
     references::check(document, &mut c.problems);
     names::check(&mut c);
     for node in &document.nodes {
@@ -51,12 +45,7 @@ pub fn check(document: &Document, catalogue: &Catalogue) -> Vec<Problem> {
 
 /// Checks a `*.test.yaml` file against the pipeline that it tests.
 pub fn check_tests(tests: &TestFile, document: &Document, catalogue: &Catalogue) -> Vec<Problem> {
-    let mut c = Check {
-        document,
-        catalogue,
-        edges: Vec::new(),
-        problems: tests.problems.clone(),
-    };
+    let mut c = Check { document, catalogue, edges: Vec::new(), problems: tests.problems.clone() };
     names::tests(&mut c, &tests.source, &tests.tests);
     finish(c.problems)
 }
@@ -92,12 +81,11 @@ impl<'a> Check<'a> {
     fn find(&self, source: &Source, name: &str, span: Span) -> Result<&'a Node, Problem> {
         self.document.node(name).ok_or_else(|| {
             let problem = source.error(span, codes::DANGLING, format!("there is no node `{name}`"));
-            match nearest(name, self.names()) {
+            // Of very many problems few are shown: no time for suggestions then.
+            let near = (self.problems.len() < 2 * PROBLEMS_MAX).then(|| nearest(name, self.names())).flatten();
+            match near {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem.expected(format!(
-                    "one of {}",
-                    self.names().collect::<Vec<_>>().join(", ")
-                )),
+                None => problem.expected(format!("one of {}", self.names().take(50).collect::<Vec<_>>().join(", "))),
             }
         })
     }
@@ -119,11 +107,7 @@ fn finish(mut problems: Vec<Problem>) -> Vec<Problem> {
         let errors = problems.iter().any(Problem::is_error);
         let what = format!("{} more problems are not shown", all - problems.len());
         let mut more = Problem::note(codes::MORE, what);
-        more.severity = if errors {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
+        more.severity = if errors { Severity::Error } else { Severity::Warning };
         problems.push(more.help("mend the first ones and check again"));
     }
     problems
@@ -132,20 +116,13 @@ fn finish(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// The ports of a node: `""` for the main one; `errors` last. `None` where only the values of references say.
 pub fn ports(node: &Node, kind: &KindInfo) -> Option<Vec<String>> {
     let mut all = kind.ports.clone();
-    if let Some(value) = kind
-        .ports_from
-        .as_ref()
-        .and_then(|key| node.config.get(&[key]))
-    {
+    if let Some(value) = kind.ports_from.as_ref().and_then(|key| node.config.get(&[key])) {
         match (value.as_map(), value.as_list()) {
             (Some(_), _) if references::is_deferred(value) => return None,
             (Some(map), _) => all.extend(map.iter().map(|e| e.key.clone())),
             (_, Some(list)) => {
-                let name = |n: &crate::tree::Node| {
-                    n.as_str()
-                        .or_else(|| n.get(&["name"])?.as_str())
-                        .map(str::to_string)
-                };
+                let name =
+                    |n: &crate::tree::Node| n.as_str().or_else(|| n.get(&["name"])?.as_str()).map(str::to_string);
                 all.extend(list.iter().filter_map(name));
             }
             _ => return None,
@@ -169,17 +146,9 @@ fn cycle(c: &mut Check<'_>) -> bool {
     let mut path: Vec<&str> = nodes.iter().map(|i| all[*i].name.as_str()).collect();
     path.push(path[0]);
     let last = nodes[nodes.len() - 1];
-    let closing = c
-        .edges
-        .iter()
-        .find(|e| e.from == last && e.to == nodes[0])
-        .expect("the last one feeds the first");
-    let problem = c
-        .error(closing.span, codes::CYCLE, "nodes feed themselves")
-        .found(path.join(" -> "));
-    let problem = problem
-        .node(all[nodes[0]].name.clone())
-        .help("take one of these edges away");
+    let closing = c.edges.iter().find(|e| e.from == last && e.to == nodes[0]).expect("the last one feeds the first");
+    let problem = c.error(closing.span, codes::CYCLE, "nodes feed themselves").found(path.join(" -> "));
+    let problem = problem.node(all[nodes[0]].name.clone()).help("take one of these edges away");
     c.report(problem);
     false
 }

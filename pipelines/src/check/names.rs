@@ -17,11 +17,7 @@ pub(super) fn check(c: &mut Check<'_>) {
         for n in found {
             let problem = c.warning(n.span, codes::SECRET, "a password stands in the file");
             let problem = problem.found(crate::tree::quote(n.as_str().unwrap_or_default()));
-            c.report(
-                problem
-                    .expected("{ secret: name } or { env: NAME }")
-                    .help("whoever reads the file reads it too"),
-            );
+            c.report(problem.expected("{ secret: name } or { env: NAME }").help("whoever reads the file reads it too"));
         }
     }
 }
@@ -32,23 +28,12 @@ fn was(c: &mut Check<'_>) {
         let Some(was) = &node.was else { continue };
         let problem = if let Some(other) = c.document.node(was) {
             let what = format!("`was: {}` names a node that is there", was.value);
-            let problem = c
-                .error(was.span, codes::DUPLICATE, what)
-                .also(c.place(other.name_span), "this one keeps that state");
-            Some(problem.help(
-                "`was` is the name that the node had before; remove it once the state has moved",
-            ))
+            let problem =
+                c.error(was.span, codes::DUPLICATE, what).also(c.place(other.name_span), "this one keeps that state");
+            Some(problem.help("`was` is the name that the node had before; remove it once the state has moved"))
         } else if let Some(first) = taken.insert(was.value.clone(), was.span) {
-            let problem = c.error(
-                was.span,
-                codes::DUPLICATE,
-                format!("two nodes say `was: {}`", was.value),
-            );
-            Some(
-                problem
-                    .also(c.place(first), "first here")
-                    .help("only one of them can keep the state"),
-            )
+            let problem = c.error(was.span, codes::DUPLICATE, format!("two nodes say `was: {}`", was.value));
+            Some(problem.also(c.place(first), "first here").help("only one of them can keep the state"))
         } else {
             None
         };
@@ -59,13 +44,7 @@ fn was(c: &mut Check<'_>) {
 }
 
 fn layout(c: &mut Check<'_>) {
-    let entries = c
-        .document
-        .root
-        .get(&["layout"])
-        .and_then(|n| n.as_map())
-        .into_iter()
-        .flatten();
+    let entries = c.document.root.get(&["layout"]).and_then(|n| n.as_map()).into_iter().flatten();
     for e in entries {
         if let Err(mut problem) = c.find(&c.document.source, &e.key, e.key_span) {
             problem.severity = millstream_problem::Severity::Warning;
@@ -98,11 +77,7 @@ fn fed(c: &Check<'_>, source: &Source, r: &NodeRef) -> Option<Problem> {
     let kind = c.kind(node)?;
     if kind.role != Role::Source {
         let problem = source.error(r.span, codes::TEST, format!("`{}` is not a source", r.node));
-        let sources = c
-            .document
-            .nodes
-            .iter()
-            .filter(|n| c.kind(n).is_some_and(|k| k.role == Role::Source));
+        let sources = c.document.nodes.iter().filter(|n| c.kind(n).is_some_and(|k| k.role == Role::Source));
         let names: Vec<&str> = sources.map(|n| n.name.as_str()).collect();
         return Some(problem.expected(format!("one of {}", names.join(", "))));
     }
@@ -123,22 +98,11 @@ fn expected(c: &Check<'_>, source: &Source, r: &NodeRef) -> Option<Problem> {
 }
 
 fn no_port(source: &Source, r: &NodeRef, ports: &[String]) -> Problem {
-    let names: Vec<String> = ports
-        .iter()
-        .map(|p| {
-            NodeRef {
-                port: p.clone(),
-                ..r.clone()
-            }
-            .to_string()
-        })
-        .collect();
+    let names: Vec<String> = ports.iter().map(|p| NodeRef { port: p.clone(), ..r.clone() }.to_string()).collect();
     let what = if r.port.is_empty() {
         format!("`{}` has several outputs; name one", r.node)
     } else {
         format!("`{}` has no port `{}`", r.node, r.port)
     };
-    source
-        .error(r.span, codes::DANGLING, what)
-        .expected(format!("one of {}", names.join(", ")))
+    source.error(r.span, codes::DANGLING, what).expected(format!("one of {}", names.join(", ")))
 }

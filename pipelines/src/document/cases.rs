@@ -74,50 +74,25 @@ impl TestFile {
     /// # Errors
     /// What keeps it from being read at all.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<TestFile, Vec<Problem>> {
-        let Parsed {
-            source,
-            root,
-            problems,
-        } = parse::parse(file, bytes)?;
-        let mut r = Reader {
-            source: source.clone(),
-            problems,
-            node: None,
-            resolved: true,
-        };
-        let Some(top) = r
-            .keys(&root, "the file", &["version", "pipeline", "tests"])
-            .cloned()
-        else {
+        let Parsed { source, root, problems } = parse::parse(file, bytes)?;
+        let mut r = Reader { source: source.clone(), problems, node: None, resolved: true };
+        let Some(top) = r.keys(&root, "the file", &["version", "pipeline", "tests"]).cloned() else {
             return Err(r.problems);
         };
         if let Some(version) = top.get("version")
             && version.to_json() != 1
         {
-            r.error(
-                version.span,
-                codes::VERSION,
-                "unknown version of the file format; this program reads version 1",
-            );
+            r.error(version.span, codes::VERSION, "unknown version of the file format; this program reads version 1");
         }
         let pipeline = top.get("pipeline").and_then(|n| r.string(n, "pipeline"));
         let tests = match top.get("tests") {
             Some(n) => cases(&mut r, n),
             None => {
-                r.missing(
-                    Span::new(root.span.start, root.span.start),
-                    "tests",
-                    "a list of tests",
-                );
+                r.missing(Span::new(root.span.start, root.span.start), "tests", "a list of tests");
                 Vec::new()
             }
         };
-        Ok(TestFile {
-            source,
-            pipeline,
-            tests,
-            problems: r.problems,
-        })
+        Ok(TestFile { source, pipeline, tests, problems: r.problems })
     }
 }
 
@@ -132,11 +107,7 @@ pub(super) fn cases(r: &mut Reader, node: &Tree) -> Vec<Case> {
         if let Some(first) = all.iter().find(|c| c.name.value == case.name.value) {
             let problem = r
                 .source
-                .error(
-                    case.name.span,
-                    codes::DUPLICATE,
-                    "two tests have the same name",
-                )
+                .error(case.name.span, codes::DUPLICATE, "two tests have the same name")
                 .found(quote(&case.name));
             let problem = problem.also(r.source.place(first.name.span), "first here");
             r.report(problem);
@@ -164,9 +135,7 @@ fn case(r: &mut Reader, node: &Tree) -> Option<Case> {
         }
         None => Vec::new(),
     };
-    let watermark = map
-        .get("watermark")
-        .and_then(|n| timestamp(r, n, "watermark"));
+    let watermark = map.get("watermark").and_then(|n| timestamp(r, n, "watermark"));
     let expect = match map.get("expect") {
         Some(n) => expectations(r, n),
         None => {
@@ -175,10 +144,7 @@ fn case(r: &mut Reader, node: &Tree) -> Option<Case> {
         }
     };
     Some(Case {
-        name: name.unwrap_or(At {
-            value: String::new(),
-            span: start,
-        }),
+        name: name.unwrap_or(At { value: String::new(), span: start }),
         feed,
         watermark,
         expect,
@@ -199,11 +165,7 @@ fn feed(r: &mut Reader, node: &Tree) -> Option<Feed> {
     let at = map.get("at").and_then(|n| timestamp(r, n, "at"));
     let value = match (map.get("value"), map.get("row")) {
         (Some(_), Some(row)) => {
-            r.error(
-                row.span,
-                codes::TEST,
-                "a record has either `value` or `row`",
-            );
+            r.error(row.span, codes::TEST, "a record has either `value` or `row`");
             None
         }
         (Some(value), None) => Some(FeedValue::Value(payload(value))),
@@ -214,12 +176,7 @@ fn feed(r: &mut Reader, node: &Tree) -> Option<Feed> {
         }
     };
     let into = into?;
-    Some(Feed {
-        into: NodeRef::parse(&into, into.span),
-        value: value?,
-        at,
-        span: node.span,
-    })
+    Some(Feed { into: NodeRef::parse(&into, into.span), value: value?, at, span: node.span })
 }
 
 fn payload(node: &Tree) -> String {
@@ -229,11 +186,7 @@ fn payload(node: &Tree) -> String {
     }
 }
 
-fn row(
-    r: &mut Reader,
-    node: &Tree,
-    key: &str,
-) -> Option<serde_json::Map<String, serde_json::Value>> {
+fn row(r: &mut Reader, node: &Tree, key: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
     match node.to_json() {
         serde_json::Value::Object(map) => Some(map),
         _ => {
@@ -247,16 +200,10 @@ fn timestamp(r: &mut Reader, node: &Tree, key: &str) -> Option<At<i64>> {
     let text = r.string(node, key)?;
     let micros = time::parse_rfc3339(&text);
     if micros.is_none() {
-        let problem = r
-            .source
-            .error(node.span, codes::TYPE, format!("`{key}` is not a time"))
-            .found(quote(&text));
+        let problem = r.source.error(node.span, codes::TYPE, format!("`{key}` is not a time")).found(quote(&text));
         r.report(problem.expected("RFC 3339 with a zone, such as 2026-01-01T12:00:00Z"));
     }
-    Some(At {
-        value: micros?,
-        span: node.span,
-    })
+    Some(At { value: micros?, span: node.span })
 }
 
 fn expectations(r: &mut Reader, node: &Tree) -> Vec<(NodeRef, At<Expect>)> {
@@ -264,18 +211,12 @@ fn expectations(r: &mut Reader, node: &Tree) -> Vec<(NodeRef, At<Expect>)> {
         return Vec::new();
     };
     if map.is_empty() {
-        r.error(
-            node.span,
-            codes::TEST,
-            "a test that expects nothing cannot fail",
-        );
+        r.error(node.span, codes::TEST, "a test that expects nothing cannot fail");
     }
     let mut all = Vec::new();
     for e in map {
         let value = match &e.value.value {
-            Value::List(rows) => Some(Expect::Rows(
-                rows.iter().filter_map(|n| row(r, n, &e.key)).collect(),
-            )),
+            Value::List(rows) => Some(Expect::Rows(rows.iter().filter_map(|n| row(r, n, &e.key)).collect())),
             Value::Map(inner) => count(r, &e.value, inner, &e.key),
             _ => {
                 r.wrong(&e.value, &e.key, "a list of rows, or { count: n }");
@@ -283,13 +224,7 @@ fn expectations(r: &mut Reader, node: &Tree) -> Vec<(NodeRef, At<Expect>)> {
             }
         };
         if let Some(value) = value {
-            all.push((
-                NodeRef::parse(&e.key, e.key_span),
-                At {
-                    value,
-                    span: e.value.span,
-                },
-            ));
+            all.push((NodeRef::parse(&e.key, e.key_span), At { value, span: e.value.span }));
         }
     }
     all
@@ -297,6 +232,5 @@ fn expectations(r: &mut Reader, node: &Tree) -> Vec<(NodeRef, At<Expect>)> {
 
 fn count(r: &mut Reader, node: &Tree, map: &Map, key: &str) -> Option<Expect> {
     r.keys(node, key, &["count"])?;
-    r.count(map.get("count")?, "count", 0, u64::MAX)
-        .map(Expect::Count)
+    r.count(map.get("count")?, "count", 0, u64::MAX).map(Expect::Count)
 }

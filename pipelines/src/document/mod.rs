@@ -9,10 +9,10 @@ mod cases;
 mod node;
 mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cases::{Case, Expect, Feed, FeedValue, TestFile};
-pub use node::{EventTime, Inputs, Node, NodeRef, OnError, Retry, State};
+pub use node::{EventTime, Inputs, NODES_MAX, Node, NodeRef, OnError, Retry, State};
 pub(crate) use read::unit;
 
 use crate::catalogue::Guarantee;
@@ -87,10 +87,7 @@ pub struct Checkpoint {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint {
-            every: Duration::from_secs(1),
-            timeout: Duration::from_secs(600),
-        }
+        Checkpoint { every: Duration::from_secs(1), timeout: Duration::from_secs(600) }
     }
 }
 
@@ -107,11 +104,7 @@ pub struct DeadLetters {
 
 impl Default for DeadLetters {
     fn default() -> Self {
-        DeadLetters {
-            keep: Duration::from_secs(30 * 86_400),
-            max: ByteSize::mib(1024),
-            when_full: WhenFull::Pause,
-        }
+        DeadLetters { keep: Duration::from_secs(30 * 86_400), max: ByteSize::mib(1024), when_full: WhenFull::Pause }
     }
 }
 
@@ -169,11 +162,7 @@ impl Connection {
     /// # Errors
     /// The first key that does not fit, with its place.
     pub fn config<T: serde::de::DeserializeOwned>(&self) -> Result<T, Vec<Problem>> {
-        node::config(
-            &self.source,
-            &self.config,
-            &format!("connection {}", self.name),
-        )
+        node::config(&self.source, &self.config, &format!("connection {}", self.name))
     }
 }
 
@@ -187,11 +176,7 @@ impl Document {
     /// # Errors
     /// What keeps it from being read at all: limits, encoding, syntax, something else than a map.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Vec<Problem>> {
-        let Parsed {
-            source,
-            root,
-            problems,
-        } = parse::parse(file, bytes)?;
+        let Parsed { source, root, problems } = parse::parse(file, bytes)?;
         Document::from_tree(source, root, problems, false)
     }
 

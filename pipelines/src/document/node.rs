@@ -9,6 +9,9 @@ use crate::tree::{self, Map, Node as Tree, Value};
 use crate::units::{ByteSize, Duration};
 use millstream_problem::Problem;
 
+/// The most nodes in one pipeline; those beyond are not read.
+pub const NODES_MAX: usize = 1000;
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -71,11 +74,9 @@ impl Inputs {
             Inputs::List(list) => (list.as_slice(), &[][..]),
             Inputs::Named(named) => (&[][..], named.as_slice()),
         };
-        list.iter().map(|r| ("", r)).chain(
-            named
-                .iter()
-                .flat_map(|(name, list)| list.iter().map(|r| (name.value.as_str(), r))),
-        )
+        list.iter()
+            .map(|r| ("", r))
+            .chain(named.iter().flat_map(|(name, list)| list.iter().map(|r| (name.value.as_str(), r))))
     }
 }
 
@@ -97,23 +98,13 @@ impl NodeRef {
     }
     pub(super) fn parse(text: &str, span: Span) -> NodeRef {
         let (node, port) = text.split_once('.').unwrap_or((text, ""));
-        NodeRef {
-            node: node.into(),
-            port: port.into(),
-            span,
-        }
+        NodeRef { node: node.into(), port: port.into(), span }
     }
 }
 
 impl std::fmt::Display for NodeRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}{}{}",
-            self.node,
-            if self.port.is_empty() { "" } else { "." },
-            self.port
-        )
+        write!(f, "{}{}{}", self.node, if self.port.is_empty() { "" } else { "." }, self.port)
     }
 }
 
@@ -187,8 +178,7 @@ pub(super) fn config<T: serde::de::DeserializeOwned>(
     config: &Tree,
     name: &str,
 ) -> Result<T, Vec<Problem>> {
-    T::deserialize(config)
-        .map_err(|e| vec![e.into_problem(source, config.span).node(name.to_string())])
+    T::deserialize(config).map_err(|e| vec![e.into_problem(source, config.span).node(name.to_string())])
 }
 
 pub(super) fn nodes(r: &mut Reader, tree: &Tree) -> Vec<Node> {
@@ -198,8 +188,12 @@ pub(super) fn nodes(r: &mut Reader, tree: &Tree) -> Vec<Node> {
     if map.is_empty() {
         r.error(tree.span, codes::MISSING_KEY, "there is no node");
     }
+    if map.len() > NODES_MAX {
+        let problem = r.source.error(map.0[0].key_span, codes::LIMIT, "too many nodes").found(map.len().to_string());
+        r.report(problem.expected(format!("at most {NODES_MAX}")).help("split the pipeline"));
+    }
     let mut all = Vec::new();
-    for entry in map {
+    for entry in map.iter().take(NODES_MAX) {
         r.node = Some(entry.key.clone());
         simple_name(r, &entry.key, entry.key_span, "node");
         if let Some(keys) = r.map(&entry.value, &entry.key, "a map with `kind` and its keys") {
@@ -221,19 +215,12 @@ fn node(r: &mut Reader, entry: &tree::Entry, keys: &Map) -> Node {
     let is_common = |e: &&tree::Entry| COMMON_KEYS.contains(&e.key.as_str());
     let own = keys.iter().filter(|e| !is_common(e)).cloned().collect();
     if let (Some(_), Some(output)) = (keys.get("schema"), keys.entry("output")) {
-        r.error(
-            output.key_span,
-            codes::DUPLICATE,
-            "`schema` and `output` mean the same; write one of them",
-        );
+        r.error(output.key_span, codes::DUPLICATE, "`schema` and `output` mean the same; write one of them");
     }
     Node {
         name: entry.key.clone(),
         name_span: entry.key_span,
-        kind: kind.unwrap_or(At {
-            value: String::new(),
-            span: entry.key_span,
-        }),
+        kind: kind.unwrap_or(At { value: String::new(), span: entry.key_span }),
         from: keys.get("from").map(|n| inputs(r, n)).unwrap_or_default(),
         from_span: keys.get("from").map(|n| n.span),
         where_: keys.get("where").and_then(|n| r.string(n, "where")),
@@ -241,42 +228,20 @@ fn node(r: &mut Reader, entry: &tree::Entry, keys: &Map) -> Node {
             r.choice(
                 n,
                 "on_error",
-                &[
-                    ("dead_letter", OnError::DeadLetter),
-                    ("drop", OnError::Drop),
-                    ("fail", OnError::Fail),
-                ],
+                &[("dead_letter", OnError::DeadLetter), ("drop", OnError::Drop), ("fail", OnError::Fail)],
             )
         }),
         retry: keys.get("retry").and_then(|n| retry(r, n)),
         event_time: keys.get("event_time").and_then(|n| event_time(r, n)),
-        metadata: keys
-            .get("metadata")
-            .map(|n| metadata(r, n))
-            .unwrap_or_default(),
-        schema: ["schema", "output"].iter().find_map(|key| {
-            keys.get(key).map(|n| At {
-                value: r.fields(n, key),
-                span: n.span,
-            })
-        }),
-        state: keys.get("state").and_then(|n| state(r, n)),
-        guarantee: keys
-            .get("guarantee")
-            .and_then(|n| r.choice(n, "guarantee", &GUARANTEES)),
-        was: keys.get("was").and_then(|n| r.string(n, "was")),
-        description: keys
-            .get("description")
-            .and_then(|n| r.string(n, "description"))
-            .map(|s| s.value),
-        common: keys
+        metadata: keys.get("metadata").map(|n| metadata(r, n)).unwrap_or_default(),
+        schema: ["schema", "output"]
             .iter()
-            .filter(is_common)
-            .map(|e| At {
-                value: e.key.clone(),
-                span: e.key_span,
-            })
-            .collect(),
+            .find_map(|key| keys.get(key).map(|n| At { value: r.fields(n, key), span: n.span })),
+        state: keys.get("state").and_then(|n| state(r, n)),
+        guarantee: keys.get("guarantee").and_then(|n| r.choice(n, "guarantee", &GUARANTEES)),
+        was: keys.get("was").and_then(|n| r.string(n, "was")),
+        description: keys.get("description").and_then(|n| r.string(n, "description")).map(|s| s.value),
+        common: keys.iter().filter(is_common).map(|e| At { value: e.key.clone(), span: e.key_span }).collect(),
         config: Tree::new(Value::Map(Map(own)), entry.value.span),
         span: entry.span(),
         source: r.source.clone(),
@@ -289,13 +254,7 @@ fn inputs(r: &mut Reader, node: &Tree) -> Inputs {
             let mut named = Vec::new();
             for e in map {
                 simple_name(r, &e.key, e.key_span, "input");
-                named.push((
-                    At {
-                        value: e.key.clone(),
-                        span: e.key_span,
-                    },
-                    refs(r, &e.value),
-                ));
+                named.push((At { value: e.key.clone(), span: e.key_span }, refs(r, &e.value)));
             }
             Inputs::Named(named)
         }
@@ -317,15 +276,9 @@ fn refs(r: &mut Reader, node: &Tree) -> Vec<NodeRef> {
                 match &item.value {
                     Value::String(s) => {
                         let new = NodeRef::parse(s, item.span);
-                        if let Some(first) = all
-                            .iter()
-                            .find(|f| f.node == new.node && f.port == new.port)
-                        {
-                            let problem = r.source.error(
-                                item.span,
-                                codes::DUPLICATE,
-                                format!("`{new}` stands twice in `from`"),
-                            );
+                        if let Some(first) = all.iter().find(|f| f.node == new.node && f.port == new.port) {
+                            let problem =
+                                r.source.error(item.span, codes::DUPLICATE, format!("`{new}` stands twice in `from`"));
                             let problem = problem.also(r.source.place(first.span), "first here");
                             r.report(problem.help("its records would come twice; remove one"));
                         }
@@ -345,10 +298,8 @@ fn refs(r: &mut Reader, node: &Tree) -> Vec<NodeRef> {
 
 fn retry(r: &mut Reader, node: &Tree) -> Option<At<Retry>> {
     let map = r.keys(node, "retry", &["attempts", "wait", "wait_max"])?;
-    let attempts = map
-        .get("attempts")
-        .and_then(|n| r.count(n, "attempts", 1, 1_000_000))
-        .and_then(|n| u32::try_from(n).ok());
+    let attempts =
+        map.get("attempts").and_then(|n| r.count(n, "attempts", 1, 1_000_000)).and_then(|n| u32::try_from(n).ok());
     let wait = map.get("wait").and_then(|n| r.duration(n, "wait"));
     let wait_max = map.get("wait_max").and_then(|n| r.duration(n, "wait_max"));
     if let (Some(wait), Some(max)) = (&wait, &wait_max)
@@ -357,11 +308,7 @@ fn retry(r: &mut Reader, node: &Tree) -> Option<At<Retry>> {
         r.error(max.span, codes::RANGE, "`wait_max` is shorter than `wait`");
     }
     Some(At {
-        value: Retry {
-            attempts,
-            wait: wait.map(|d| d.value),
-            wait_max: wait_max.map(|d| d.value),
-        },
+        value: Retry { attempts, wait: wait.map(|d| d.value), wait_max: wait_max.map(|d| d.value) },
         span: node.span,
     })
 }
@@ -375,33 +322,16 @@ fn event_time(r: &mut Reader, node: &Tree) -> Option<At<EventTime>> {
             None
         }
     };
-    let out_of_order = map
-        .get("out_of_order")
-        .and_then(|n| r.duration(n, "out_of_order"));
-    let idle_after = map
-        .get("idle_after")
-        .and_then(|n| r.duration(n, "idle_after"));
+    let out_of_order = map.get("out_of_order").and_then(|n| r.duration(n, "out_of_order"));
+    let idle_after = map.get("idle_after").and_then(|n| r.duration(n, "idle_after"));
     for (key, d, min, max) in [
-        (
-            "out_of_order",
-            &out_of_order,
-            Duration::ZERO,
-            Duration::from_secs(30 * 86_400),
-        ),
-        (
-            "idle_after",
-            &idle_after,
-            Duration::from_millis(1),
-            Duration::from_secs(30 * 86_400),
-        ),
+        ("out_of_order", &out_of_order, Duration::ZERO, Duration::from_secs(30 * 86_400)),
+        ("idle_after", &idle_after, Duration::from_millis(1), Duration::from_secs(30 * 86_400)),
     ] {
         if let Some(d) = d
             && (d.value < min || d.value > max)
         {
-            let problem = r
-                .source
-                .error(d.span, codes::RANGE, format!("`{key}` is out of range"))
-                .found(d.to_string());
+            let problem = r.source.error(d.span, codes::RANGE, format!("`{key}` is out of range")).found(d.to_string());
             r.report(problem.expected(format!("{min} to {max}")));
         }
     }
@@ -410,24 +340,17 @@ fn event_time(r: &mut Reader, node: &Tree) -> Option<At<EventTime>> {
         out_of_order: out_of_order.map_or(Duration::ZERO, |d| d.value),
         idle_after: idle_after.map(|d| d.value),
     };
-    Some(At {
-        value,
-        span: node.span,
-    })
+    Some(At { value, span: node.span })
 }
 
 fn metadata(r: &mut Reader, node: &Tree) -> Vec<At<String>> {
     let all = r.strings(node, "metadata");
     for name in all.iter().filter(|n| !n.starts_with('_')) {
-        let problem = r
-            .source
-            .error(name.span, codes::NAME, "not a metadata column")
-            .found(tree::quote(name));
+        let problem = r.source.error(name.span, codes::NAME, "not a metadata column").found(tree::quote(name));
         let problem = problem.expected("a name that begins with an underscore");
-        r.report(problem.help(format!(
-            "write `_{}`; columns of the payload are there without being listed",
-            name.value
-        )));
+        r.report(
+            problem.help(format!("write `_{}`; columns of the payload are there without being listed", name.value)),
+        );
     }
     all
 }
@@ -438,18 +361,9 @@ fn state(r: &mut Reader, node: &Tree) -> Option<At<State>> {
     if let Some(budget) = &budget
         && budget.value < ByteSize::mib(1)
     {
-        let problem = r
-            .source
-            .error(budget.span, codes::RANGE, "`budget` is too small")
-            .found(budget.to_string());
+        let problem = r.source.error(budget.span, codes::RANGE, "`budget` is too small").found(budget.to_string());
         r.report(problem.expected("at least 1MiB"));
     }
     let ttl = map.get("ttl").and_then(|n| r.duration(n, "ttl"));
-    Some(At {
-        value: State {
-            budget: budget.map(|b| b.value),
-            ttl: ttl.map(|d| d.value),
-        },
-        span: node.span,
-    })
+    Some(At { value: State { budget: budget.map(|b| b.value), ttl: ttl.map(|d| d.value) }, span: node.span })
 }

@@ -48,24 +48,13 @@ impl Reader {
         self.report(problem);
     }
     pub fn wrong(&mut self, node: &Tree, key: &str, expected: &str) {
-        let problem = self.source.error(
-            node.span,
-            codes::TYPE,
-            format!("`{key}` has the wrong type"),
-        );
+        let problem = self.source.error(node.span, codes::TYPE, format!("`{key}` has the wrong type"));
         let problem = problem.found(node.describe()).expected(expected);
-        let quoted =
-            expected.contains("string") && matches!(node.value, Value::Bool(_) | Value::Number(_));
-        self.report(if quoted {
-            problem.help("quote it to make it a string")
-        } else {
-            problem
-        });
+        let quoted = expected.contains("string") && matches!(node.value, Value::Bool(_) | Value::Number(_));
+        self.report(if quoted { problem.help("quote it to make it a string") } else { problem });
     }
     pub fn missing(&mut self, span: Span, key: &str, expected: &str) {
-        let problem =
-            self.source
-                .error(span, codes::MISSING_KEY, format!("key `{key}` is missing"));
+        let problem = self.source.error(span, codes::MISSING_KEY, format!("key `{key}` is missing"));
         self.report(problem.expected(expected));
     }
     pub fn map<'a>(&mut self, node: &'a Tree, key: &str, expected: &str) -> Option<&'a Map> {
@@ -79,11 +68,7 @@ impl Reader {
     pub fn keys<'a>(&mut self, node: &'a Tree, key: &str, known: &[&str]) -> Option<&'a Map> {
         let map = self.map(node, key, &format!("a map with {}", known.join(", ")))?;
         for entry in map.iter().filter(|e| !known.contains(&e.key.as_str())) {
-            let problem = self.source.error(
-                entry.key_span,
-                codes::UNKNOWN_KEY,
-                format!("unknown key `{}`", entry.key),
-            );
+            let problem = self.source.error(entry.key_span, codes::UNKNOWN_KEY, format!("unknown key `{}`", entry.key));
             let problem = problem.expected(format!("one of {}", known.join(", ")));
             let near = nearest(&entry.key, known.iter().copied());
             self.report(match near {
@@ -95,10 +80,7 @@ impl Reader {
     }
     pub fn string(&mut self, node: &Tree, key: &str) -> Option<At<String>> {
         match &node.value {
-            Value::String(s) => Some(At {
-                value: s.clone(),
-                span: node.span,
-            }),
+            Value::String(s) => Some(At { value: s.clone(), span: node.span }),
             _ => {
                 self.wrong(node, key, "a string");
                 None
@@ -114,12 +96,7 @@ impl Reader {
             }
         }
     }
-    pub fn choice<T: Copy>(
-        &mut self,
-        node: &Tree,
-        key: &str,
-        choices: &[(&str, T)],
-    ) -> Option<At<T>> {
+    pub fn choice<T: Copy>(&mut self, node: &Tree, key: &str, choices: &[(&str, T)]) -> Option<At<T>> {
         if self.deferred(node) {
             return None;
         }
@@ -130,18 +107,11 @@ impl Reader {
             return None;
         };
         if let Some((_, value)) = choices.iter().find(|(n, _)| *n == text) {
-            return Some(At {
-                value: *value,
-                span: node.span,
-            });
+            return Some(At { value: *value, span: node.span });
         }
         let problem = self
             .source
-            .error(
-                node.span,
-                codes::VALUE,
-                format!("unknown value for `{key}`"),
-            )
+            .error(node.span, codes::VALUE, format!("unknown value for `{key}`"))
             .found(quote(text))
             .expected(expected);
         self.report(match nearest(text, names) {
@@ -167,10 +137,7 @@ impl Reader {
             return None;
         }
         match unit(&self.source, node, key, expected, parse) {
-            Ok(value) => Some(At {
-                value,
-                span: node.span,
-            }),
+            Ok(value) => Some(At { value, span: node.span }),
             Err(problem) => {
                 self.report(problem);
                 None
@@ -184,14 +151,8 @@ impl Reader {
         match &node.value {
             Value::Number(n) if n.as_u64().is_some_and(|n| (min..=max).contains(&n)) => n.as_u64(),
             Value::Number(n) => {
-                let problem =
-                    self.source
-                        .error(node.span, codes::RANGE, format!("`{key}` is out of range"));
-                self.report(
-                    problem
-                        .found(n.to_string())
-                        .expected(format!("a whole number from {min} to {max}")),
-                );
+                let problem = self.source.error(node.span, codes::RANGE, format!("`{key}` is out of range"));
+                self.report(problem.found(n.to_string()).expected(format!("a whole number from {min} to {max}")));
                 None
             }
             _ => {
@@ -206,25 +167,13 @@ impl Reader {
             return Vec::new();
         };
         map.iter()
-            .filter_map(|e| {
-                Some((
-                    At {
-                        value: e.key.clone(),
-                        span: e.key_span,
-                    },
-                    self.field(&e.value, &e.key)?,
-                ))
-            })
+            .filter_map(|e| Some((At { value: e.key.clone(), span: e.key_span }, self.field(&e.value, &e.key)?)))
             .collect()
     }
     fn field(&mut self, node: &Tree, key: &str) -> Option<At<FieldType>> {
         let value = match &node.value {
             Value::Map(_) => {
-                let fields = self
-                    .fields(node, key)
-                    .into_iter()
-                    .map(|(n, t)| (n.value, t.value))
-                    .collect();
+                let fields = self.fields(node, key).into_iter().map(|(n, t)| (n.value, t.value)).collect();
                 FieldType::new(crate::types::Type::Struct(fields))
             }
             Value::String(text) => match FieldType::parse(text) {
@@ -240,10 +189,7 @@ impl Reader {
                 return None;
             }
         };
-        Some(At {
-            value,
-            span: node.span,
-        })
+        Some(At { value, span: node.span })
     }
 }
 
@@ -259,41 +205,24 @@ pub(crate) fn unit<T>(
         Value::Number(n) => n.to_string(),
         _ => {
             return Err(source
-                .error(
-                    node.span,
-                    codes::TYPE,
-                    format!("`{key}` has the wrong type"),
-                )
+                .error(node.span, codes::TYPE, format!("`{key}` has the wrong type"))
                 .found(node.describe())
                 .expected(expected));
         }
     };
     parse(&text).map_err(|e| {
         let what = format!("`{key}`: {}", e.what);
-        source
-            .error(node.span, codes::UNIT, what)
-            .found(quote(&text))
-            .expected(expected)
-            .help(e.help)
+        source.error(node.span, codes::UNIT, what).found(quote(&text)).expected(expected).help(e.help)
     })
 }
 
 fn type_problem(source: &Source, node: &Tree, key: &str, e: TypeError) -> Problem {
     let text = node.as_str().unwrap_or_default();
     // The text may be quoted or folded: point inside only where it stands in the file as it is.
-    let inside = source
-        .slice(node.span)
-        .find(text)
-        .filter(|_| !text.is_empty());
-    let span = inside.map_or(node.span, |i| {
-        Span::new(
-            node.span.start + i + e.at.start,
-            node.span.start + i + e.at.end,
-        )
-    });
-    let problem = source
-        .error(span, codes::TYPE, format!("type of `{key}`: {}", e.what))
-        .found(quote(text));
+    let inside = source.slice(node.span).find(text).filter(|_| !text.is_empty());
+    let span =
+        inside.map_or(node.span, |i| Span::new(node.span.start + i + e.at.start, node.span.start + i + e.at.end));
+    let problem = source.error(span, codes::TYPE, format!("type of `{key}`: {}", e.what)).found(quote(text));
     match e.help {
         Some(help) => problem.help(help),
         None => problem,
@@ -313,59 +242,27 @@ pub(super) fn document(
     resolved: bool,
 ) -> Result<Document, Vec<Problem>> {
     let parse_problems = problems.clone();
-    let mut r = Reader {
-        source: source.clone(),
-        problems,
-        node: None,
-        resolved,
-    };
+    let mut r = Reader { source: source.clone(), problems, node: None, resolved };
     let Some(top) = r.keys(&root, "the file", &TOP_KEYS).cloned() else {
         return Err(r.problems);
     };
     let version = version(&mut r, &top);
     let name = name(&mut r, &top);
-    let description = top
-        .get("description")
-        .and_then(|n| r.string(n, "description"))
-        .map(|s| s.value);
-    let guarantee = top
-        .get("guarantee")
-        .and_then(|n| r.choice(n, "guarantee", &GUARANTEES));
-    let checkpoint = top
-        .get("checkpoint")
-        .map(|n| checkpoint(&mut r, n))
-        .unwrap_or_default();
-    let dead_letters = top
-        .get("dead_letters")
-        .map(|n| dead_letters(&mut r, n))
-        .unwrap_or_default();
-    let parameters = top
-        .get("parameters")
-        .map(|n| parameters(&mut r, n))
-        .unwrap_or_default();
-    let connections = top
-        .get("connections")
-        .map(|n| connections(&mut r, n))
-        .unwrap_or_default();
+    let description = top.get("description").and_then(|n| r.string(n, "description")).map(|s| s.value);
+    let guarantee = top.get("guarantee").and_then(|n| r.choice(n, "guarantee", &GUARANTEES));
+    let checkpoint = top.get("checkpoint").map(|n| checkpoint(&mut r, n)).unwrap_or_default();
+    let dead_letters = top.get("dead_letters").map(|n| dead_letters(&mut r, n)).unwrap_or_default();
+    let parameters = top.get("parameters").map(|n| parameters(&mut r, n)).unwrap_or_default();
+    let connections = top.get("connections").map(|n| connections(&mut r, n)).unwrap_or_default();
     let nodes = match top.get("nodes") {
         Some(n) => node::nodes(&mut r, n),
         None => {
-            r.missing(
-                Span::new(root.span.start, root.span.start),
-                "nodes",
-                "a map of named nodes",
-            );
+            r.missing(Span::new(root.span.start, root.span.start), "nodes", "a map of named nodes");
             Vec::new()
         }
     };
-    let tests = top
-        .get("tests")
-        .map(|n| cases::cases(&mut r, n))
-        .unwrap_or_default();
-    let layout = top
-        .get("layout")
-        .map(|n| layout(&mut r, n))
-        .unwrap_or_default();
+    let tests = top.get("tests").map(|n| cases::cases(&mut r, n)).unwrap_or_default();
+    let layout = top.get("layout").map(|n| layout(&mut r, n)).unwrap_or_default();
     let problems = std::mem::take(&mut r.problems);
     Ok(Document {
         source,
@@ -391,29 +288,15 @@ fn version(r: &mut Reader, top: &Map) -> u32 {
     let help = "this program reads version 1";
     match top.entry("version") {
         None => {
-            let start = top.0.first().map_or(Span::default(), |e| {
-                Span::new(e.key_span.start, e.key_span.start)
-            });
-            let problem = r
-                .source
-                .error(start, codes::VERSION, "key `version` is missing")
-                .help("write `version: 1`");
+            let start = top.0.first().map_or(Span::default(), |e| Span::new(e.key_span.start, e.key_span.start));
+            let problem = r.source.error(start, codes::VERSION, "key `version` is missing").help("write `version: 1`");
             r.report(problem);
         }
         Some(e) => match &e.value.value {
             Value::Number(n) if n.as_u64() == Some(1) => {}
             _ => {
-                let problem = r.source.error(
-                    e.value.span,
-                    codes::VERSION,
-                    "unknown version of the file format",
-                );
-                r.report(
-                    problem
-                        .found(e.value.describe())
-                        .expected("the number 1")
-                        .help(help),
-                );
+                let problem = r.source.error(e.value.span, codes::VERSION, "unknown version of the file format");
+                r.report(problem.found(e.value.describe()).expected("the number 1").help(help));
             }
         },
     }
@@ -422,9 +305,7 @@ fn version(r: &mut Reader, top: &Map) -> u32 {
 
 fn name(r: &mut Reader, top: &Map) -> String {
     let Some(node) = top.get("name") else {
-        let start = top.0.first().map_or(Span::default(), |e| {
-            Span::new(e.key_span.start, e.key_span.start)
-        });
+        let start = top.0.first().map_or(Span::default(), |e| Span::new(e.key_span.start, e.key_span.start));
         r.missing(start, "name", "the pipeline's name");
         return String::new();
     };
@@ -432,13 +313,8 @@ fn name(r: &mut Reader, top: &Map) -> String {
         return String::new();
     };
     if !pipeline_name(&name) {
-        let problem = r
-            .source
-            .error(node.span, codes::NAME, "not a pipeline name")
-            .found(quote(&name));
-        r.report(
-            problem.expected("1 to 128 letters, digits, `.`, `_` or `-`, not beginning with a dot"),
-        );
+        let problem = r.source.error(node.span, codes::NAME, "not a pipeline name").found(quote(&name));
+        r.report(problem.expected("1 to 128 letters, digits, `.`, `_` or `-`, not beginning with a dot"));
     }
     name.value
 }
@@ -459,10 +335,8 @@ fn checkpoint(r: &mut Reader, node: &Tree) -> Checkpoint {
             && let Some(d) = r.duration(value, key)
         {
             if d.value < bounds.0 || d.value > bounds.1 {
-                let problem = r
-                    .source
-                    .error(d.span, codes::RANGE, format!("`{key}` is out of range"))
-                    .found(d.to_string());
+                let problem =
+                    r.source.error(d.span, codes::RANGE, format!("`{key}` is out of range")).found(d.to_string());
                 r.report(problem.expected(format!("{} to {}", bounds.0, bounds.1)));
             }
             *slot = d.value;
@@ -481,22 +355,13 @@ fn dead_letters(r: &mut Reader, node: &Tree) -> DeadLetters {
     }
     if let Some(max) = map.get("max").and_then(|n| r.size(n, "max")) {
         if max.value < ByteSize::mib(1) {
-            let problem = r
-                .source
-                .error(max.span, codes::RANGE, "`max` is too small")
-                .found(max.to_string());
+            let problem = r.source.error(max.span, codes::RANGE, "`max` is too small").found(max.to_string());
             r.report(problem.expected("at least 1MiB"));
         }
         d.max = max.value;
     }
-    let choices = [
-        ("pause", WhenFull::Pause),
-        ("drop_oldest", WhenFull::DropOldest),
-    ];
-    if let Some(when) = map
-        .get("when_full")
-        .and_then(|n| r.choice(n, "when_full", &choices))
-    {
+    let choices = [("pause", WhenFull::Pause), ("drop_oldest", WhenFull::DropOldest)];
+    if let Some(when) = map.get("when_full").and_then(|n| r.choice(n, "when_full", &choices)) {
         d.when_full = when.value;
     }
     d
@@ -506,28 +371,14 @@ fn dead_letters(r: &mut Reader, node: &Tree) -> DeadLetters {
 pub(super) fn simple_name(r: &mut Reader, name: &str, span: Span, what: &str) {
     let good = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= 64
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if good {
         return;
     }
-    let mut better: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .take(64)
-        .collect();
+    let mut better: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).take(64).collect();
     better = better.trim_matches('_').to_string();
-    let problem = r
-        .source
-        .error(span, codes::NAME, format!("not a {what} name"))
-        .found(quote(name));
+    let problem = r.source.error(span, codes::NAME, format!("not a {what} name")).found(quote(name));
     let problem = problem.expected("a small letter, then small letters, digits or `_`; at most 64");
     r.report(match better.starts_with(|c: char| c.is_ascii_lowercase()) {
         true => problem.help(format!("write `{better}`")),
@@ -556,26 +407,13 @@ fn parameters(r: &mut Reader, node: &Tree) -> Vec<Parameter> {
                 continue;
             };
             default = inner.get("default");
-            p.description = inner
-                .get("description")
-                .and_then(|n| r.string(n, "description"))
-                .map(|s| s.value);
+            p.description = inner.get("description").and_then(|n| r.string(n, "description")).map(|s| s.value);
             use ParameterType::{Bool, Float, Int, String};
-            let types = [
-                ("string", String),
-                ("int", Int),
-                ("float", Float),
-                ("bool", Bool),
-            ];
-            said = inner
-                .get("type")
-                .and_then(|n| r.choice(n, "type", &types))
-                .map(|t| t.value);
+            let types = [("string", String), ("int", Int), ("float", Float), ("bool", Bool)];
+            said = inner.get("type").and_then(|n| r.choice(n, "type", &types)).map(|t| t.value);
         }
         let default = default.filter(|n| n.value != Value::Null);
-        p.ty = said
-            .or_else(|| default.and_then(|n| type_of(&n.value)))
-            .unwrap_or(ParameterType::String);
+        p.ty = said.or_else(|| default.and_then(|n| type_of(&n.value))).unwrap_or(ParameterType::String);
         if let Some(n) = default {
             if fits(&n.value, p.ty) {
                 p.default = Some(n.value.clone());
@@ -599,8 +437,7 @@ fn type_of(value: &Value) -> Option<ParameterType> {
 }
 
 fn fits(value: &Value, ty: ParameterType) -> bool {
-    type_of(value)
-        .is_some_and(|t| t == ty || (t == ParameterType::Int && ty == ParameterType::Float))
+    type_of(value).is_some_and(|t| t == ty || (t == ParameterType::Int && ty == ParameterType::Float))
 }
 
 impl ParameterType {
@@ -622,33 +459,19 @@ fn connections(r: &mut Reader, node: &Tree) -> Vec<Connection> {
     let mut all = Vec::new();
     for e in map {
         simple_name(r, &e.key, e.key_span, "connection");
-        let Some(keys) = r.map(
-            &e.value,
-            &e.key,
-            "a map with `kind` and the keys of that kind",
-        ) else {
+        let Some(keys) = r.map(&e.value, &e.key, "a map with `kind` and the keys of that kind") else {
             continue;
         };
         let kind = match keys.get("kind") {
             Some(k) => r.string(k, "kind").map(|k| k.value).unwrap_or_default(),
             None => {
-                r.missing(
-                    e.key_span,
-                    "kind",
-                    "the system it connects to, such as kafka",
-                );
+                r.missing(e.key_span, "kind", "the system it connects to, such as kafka");
                 String::new()
             }
         };
         let rest = Map(keys.iter().filter(|k| k.key != "kind").cloned().collect());
         let config = Tree::new(Value::Map(rest), e.value.span);
-        all.push(Connection {
-            name: e.key.clone(),
-            name_span: e.key_span,
-            kind,
-            config,
-            source: r.source.clone(),
-        });
+        all.push(Connection { name: e.key.clone(), name_span: e.key_span, kind, config, source: r.source.clone() });
     }
     all
 }
@@ -663,12 +486,7 @@ fn layout(r: &mut Reader, node: &Tree) -> Vec<(String, [f64; 2])> {
             Value::Number(n) => n.as_f64(),
             _ => None,
         };
-        match e
-            .value
-            .as_list()
-            .map(|l| l.iter().filter_map(number).collect::<Vec<_>>())
-            .as_deref()
-        {
+        match e.value.as_list().map(|l| l.iter().filter_map(number).collect::<Vec<_>>()).as_deref() {
             Some(&[x, y]) => all.push((e.key.clone(), [x, y])),
             _ => r.wrong(&e.value, &e.key, "a position: [x, y]"),
         }

@@ -103,18 +103,9 @@ fn the_first_example_is_read() {
         (time.field.as_str(), time.out_of_order, time.idle_after),
         ("ts", Duration::from_secs(30), Some(Duration::from_secs(60)))
     );
-    let own: Vec<_> = parsed
-        .config
-        .as_map()
-        .unwrap()
-        .iter()
-        .map(|e| e.key.as_str())
-        .collect();
+    let own: Vec<_> = parsed.config.as_map().unwrap().iter().map(|e| e.key.as_str()).collect();
     assert_eq!(own, ["regex", "types"]);
-    assert_eq!(
-        d.node("failures").unwrap().where_.as_ref().unwrap().value,
-        "level = 'ERROR'"
-    );
+    assert_eq!(d.node("failures").unwrap().where_.as_ref().unwrap().value, "level = 'ERROR'");
 }
 
 #[test]
@@ -122,80 +113,37 @@ fn the_second_example_is_read() {
     let d = read(SECOND);
     assert_eq!(d.guarantee.as_ref().unwrap().value, Guarantee::ExactlyOnce);
     assert_eq!(
-        d.connections
-            .iter()
-            .map(|c| (c.name.as_str(), c.kind.as_str()))
-            .collect::<Vec<_>>(),
+        d.connections.iter().map(|c| (c.name.as_str(), c.kind.as_str())).collect::<Vec<_>>(),
         [("main", "kafka"), ("mail", "smtp")]
     );
     let sql = d.node("per_minute").unwrap();
-    let refs: Vec<_> = sql
-        .from
-        .refs()
-        .map(|(input, r)| (input.to_string(), r.to_string()))
-        .collect();
+    let refs: Vec<_> = sql.from.refs().map(|(input, r)| (input.to_string(), r.to_string())).collect();
     assert_eq!(refs, [("e".to_string(), "cleanse".to_string())]);
     assert_eq!(sql.state.as_ref().unwrap().budget, Some(ByteSize::mib(256)));
-    assert!(
-        d.node("dead")
-            .unwrap()
-            .from
-            .refs()
-            .next()
-            .unwrap()
-            .1
-            .is_wildcard()
-    );
+    assert!(d.node("dead").unwrap().from.refs().next().unwrap().1.is_wildcard());
     let schema = &d.node("cleanse").unwrap().schema.as_ref().unwrap().value;
     assert_eq!(
-        schema
-            .iter()
-            .map(|(n, t)| format!("{}: {}", n.value, t.value))
-            .collect::<Vec<_>>(),
-        [
-            "ts: timestamp",
-            "level: string",
-            "svc: string",
-            "msg: string"
-        ]
+        schema.iter().map(|(n, t)| format!("{}: {}", n.value, t.value)).collect::<Vec<_>>(),
+        ["ts: timestamp", "level: string", "svc: string", "msg: string"]
     );
     let test = &d.tests[0];
     assert_eq!(test.feed.len(), 3);
-    assert_eq!(
-        test.watermark.as_ref().unwrap().value,
-        1_767_268_890_000_000
-    );
+    assert_eq!(test.watermark.as_ref().unwrap().value, 1_767_268_890_000_000);
     assert_eq!(test.expect[1].1.value, Expect::Count(1));
     assert_eq!(test.expect[1].0.port, "errors");
-    assert_eq!(
-        d.layout,
-        [
-            ("logs".to_string(), [0.0, 0.0]),
-            ("cleanse".to_string(), [320.0, 0.0])
-        ]
-    );
+    assert_eq!(d.layout, [("logs".to_string(), [0.0, 0.0]), ("cleanse".to_string(), [320.0, 0.0])]);
 }
 
 #[test]
 fn every_span_shows_its_own_text() {
     let d = read(SECOND);
-    let at = |node: &str, path: &[&str]| {
-        d.source
-            .slice(d.node(node).unwrap().config.get(path).unwrap().span)
-    };
+    let at = |node: &str, path: &[&str]| d.source.slice(d.node(node).unwrap().config.get(path).unwrap().span);
     assert_eq!(at("logs", &["topics"]), "[app-logs]");
     assert_eq!(at("logs", &["topics", "0"]), "app-logs");
     assert_eq!(at("alert", &["once_per", "every"]), "15m");
-    assert_eq!(
-        at("alert", &["subject"]),
-        "\"${row.svc}: ${row.errors} errors in a minute\""
-    );
+    assert_eq!(at("alert", &["subject"]), "\"${row.svc}: ${row.errors} errors in a minute\"");
     assert_eq!(d.source.slice(d.node("dead").unwrap().name_span), "dead");
-    assert!(
-        d.source
-            .slice(d.node("logs").unwrap().span)
-            .ends_with("idle_after: 1m }")
-    );
+    assert!(d.source.slice(d.node("logs").unwrap().span).ends_with("idle_after: 1m }"));
 }
 
 #[test]
@@ -216,15 +164,8 @@ from = ["b"]
 "#;
     let d = Document::parse("p.toml", toml.as_bytes()).unwrap();
     assert_eq!(d.problems, Vec::new());
-    assert_eq!(
-        d.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(),
-        ["b", "a"]
-    );
-    assert_eq!(
-        d.source
-            .slice(d.nodes[0].config.get(&["rate"]).unwrap().span),
-        "5"
-    );
+    assert_eq!(d.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(d.source.slice(d.nodes[0].config.get(&["rate"]).unwrap().span), "5");
     assert_eq!(
         d.nodes[0].config.get(&["share"]).unwrap().value,
         Value::Number(serde_json::Number::from_f64(0.5).unwrap())
@@ -249,30 +190,16 @@ fn a_kind_reads_its_own_keys_and_errors_have_a_place() {
         Once,
     }
     let text = |keys: &str| format!("version: 1\nname: t\nnodes:\n  a: {{ kind: k, {keys} }}\n");
-    let node = |keys: &str| {
-        Document::parse("p.yaml", text(keys).as_bytes())
-            .unwrap()
-            .nodes
-            .remove(0)
-    };
+    let node = |keys: &str| Document::parse("p.yaml", text(keys).as_bytes()).unwrap().nodes.remove(0);
     let good: Config = node("path: x, every: 5s, mode: once").config().unwrap();
-    assert_eq!(
-        (good.path.as_str(), good.every, good.mode),
-        ("x", Some(Duration::from_secs(5)), Mode::Once)
-    );
+    assert_eq!((good.path.as_str(), good.every, good.mode), ("x", Some(Duration::from_secs(5)), Mode::Once));
     let cases = [
         (
             "path: x, evry: 5s",
             "p.yaml:4:26: node a: PIPE-UNKNOWN-KEY: unknown key `evry`; expected one of path, every, mode; did you mean `every`?",
         ),
-        (
-            "path: 5",
-            "p.yaml:4:23: node a: PIPE-TYPE: wrong type: integer `5`; expected a string",
-        ),
-        (
-            "every: 5s",
-            "p.yaml:4:6: node a: PIPE-MISSING-KEY: key `path` is missing",
-        ),
+        ("path: 5", "p.yaml:4:23: node a: PIPE-TYPE: wrong type: integer `5`; expected a string"),
+        ("every: 5s", "p.yaml:4:6: node a: PIPE-MISSING-KEY: key `path` is missing"),
         (
             "path: x, every: 5 sec",
             "p.yaml:4:33: node a: PIPE-UNIT: wrong value: string \"5 sec\"; expected a duration such as 500ms, 10s, 1m, 12h or 30d",
@@ -283,9 +210,25 @@ fn a_kind_reads_its_own_keys_and_errors_have_a_place() {
         ),
     ];
     for (keys, expected) in cases {
-        assert_eq!(
-            node(keys).config::<Config>().unwrap_err()[0].to_string(),
-            expected
-        );
+        assert_eq!(node(keys).config::<Config>().unwrap_err()[0].to_string(), expected);
     }
+}
+
+#[test]
+fn the_shipped_pipelines_are_read() {
+    let mut found = 0;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    for path in folders.flat_map(|f| std::fs::read_dir(f).unwrap().map(|e| e.unwrap().path())) {
+        let name = path.display().to_string();
+        if name.ends_with(".test.yaml") {
+            assert_eq!(TestFile::parse(&name, &std::fs::read(&path).unwrap()).unwrap().problems, Vec::new());
+        } else if name.ends_with(".yaml") {
+            let document = Document::parse(&name, &std::fs::read(&path).unwrap()).unwrap_or_else(|p| panic!("{p:#?}"));
+            assert_eq!(document.problems, Vec::new());
+            assert!(document.nodes.len() > 1, "{name}");
+            found += 1;
+        }
+    }
+    assert!(found > 0, "there is no pipeline under {}", root.display());
 }

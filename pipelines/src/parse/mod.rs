@@ -20,6 +20,9 @@ pub const BYTES_MAX: usize = 1 << 20;
 /// The deepest nesting of maps and lists.
 pub const DEPTH_MAX: usize = 64;
 
+/// The most values in one file.
+pub const VALUES_MAX: usize = 50_000;
+
 /// The notation of a file. All carry the same model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -72,11 +75,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Parsed, Vec<Problem>> {
         Format::Json => yaml::parse(&source, true),
         Format::Toml => toml::parse(&source),
     }?;
-    Ok(Parsed {
-        source,
-        root,
-        problems,
-    })
+    Ok(Parsed { source, root, problems })
 }
 
 fn utf8<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Problem>> {
@@ -85,14 +84,8 @@ fn utf8<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Vec<Problem>> {
         let before = std::str::from_utf8(&bytes[..good]).expect("valid up to here");
         let source = Source::new(file, before);
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-        let problem = source.error(
-            Span::new(good, good + 1),
-            codes::SYNTAX,
-            "the file is not UTF-8 text",
-        );
-        let problem = problem
-            .found(format!("byte 0x{:02x} at offset {good}", bytes[good]))
-            .expected("UTF-8");
+        let problem = source.error(Span::new(good, good + 1), codes::SYNTAX, "the file is not UTF-8 text");
+        let problem = problem.found(format!("byte 0x{:02x} at offset {good}", bytes[good])).expected("UTF-8");
         vec![problem.help(if utf16 {
             "this looks like UTF-16; save the file as UTF-8"
         } else {
@@ -112,11 +105,7 @@ impl MapBuilder {
     fn push(&mut self, source: &Source, problems: &mut Vec<Problem>, entry: Entry) {
         if let Some(first) = self.places.get(&entry.key) {
             let problem = source
-                .error(
-                    entry.key_span,
-                    codes::DUPLICATE,
-                    format!("key `{}` stands twice", entry.key),
-                )
+                .error(entry.key_span, codes::DUPLICATE, format!("key `{}` stands twice", entry.key))
                 .also(source.place(*first), "first here")
                 .help("remove or rename one of them");
             problems.push(problem);
@@ -135,4 +124,11 @@ fn too_deep(source: &Source, span: Span) -> Problem {
         .error(span, codes::LIMIT, "nested too deep")
         .expected(format!("at most {DEPTH_MAX} levels of maps and lists"))
         .help("flatten the structure")
+}
+
+fn too_many(source: &Source, span: Span) -> Problem {
+    let problem = source.error(span, codes::LIMIT, "too many values");
+    problem
+        .expected(format!("at most {VALUES_MAX} keys and values"))
+        .help("keep data out of pipeline files; read it with a source")
 }

@@ -20,10 +20,7 @@ pub(super) fn plain(text: &str, json: bool) -> Option<Value> {
 }
 
 pub(super) fn integer(text: &str) -> Option<Number> {
-    text.parse::<i64>()
-        .map(Number::from)
-        .or_else(|_| text.parse::<u64>().map(Number::from))
-        .ok()
+    text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from)).ok()
 }
 
 enum Shape {
@@ -59,9 +56,5 @@ fn shape(text: &str, json: bool) -> Shape {
         let n = digits(after);
         rest = if n > 0 { &after[n..] } else { "?" };
     }
-    if rest.is_empty() {
-        Shape::Float
-    } else {
-        Shape::Text
-    }
+    if rest.is_empty() { Shape::Float } else { Shape::Text }
 }

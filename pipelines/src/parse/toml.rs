@@ -1,6 +1,6 @@
 //! TOML to the tree. Dates become strings.
 
-use super::{DEPTH_MAX, MapBuilder, scalar, too_deep};
+use super::{DEPTH_MAX, MapBuilder, VALUES_MAX, scalar, too_deep, too_many};
 use crate::codes;
 use crate::source::{Source, Span};
 use crate::tree::{Entry, Node, Value};
@@ -12,14 +12,11 @@ struct Walk<'a> {
     source: &'a Source,
     problems: Vec<Problem>,
     shift: usize,
+    values: usize,
 }
 
 pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
-    let shift = if source.text().starts_with('\u{feff}') {
-        3
-    } else {
-        0
-    };
+    let shift = if source.text().starts_with('\u{feff}') { 3 } else { 0 };
     let text = &source.text()[shift..];
     if text.trim().is_empty() {
         return Err(vec![
@@ -43,17 +40,9 @@ pub(super) fn parse(source: &Source) -> Result<(Node, Vec<Problem>), Vec<Problem
             };
             source.error(span, code, message)
         };
-        return Err(errors
-            .iter()
-            .take(crate::PROBLEMS_MAX)
-            .map(problem)
-            .collect());
+        return Err(errors.iter().take(crate::PROBLEMS_MAX).map(problem).collect());
     }
-    let mut walk = Walk {
-        source,
-        problems: Vec::new(),
-        shift,
-    };
+    let mut walk = Walk { source, problems: Vec::new(), shift, values: 0 };
     let all = Span::new(shift, source.text().len());
     let root = walk.table(table.get_ref(), all, 1).map_err(|p| vec![p])?;
     Ok((root, walk.problems))
@@ -83,22 +72,21 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, value: &DeValue<'_>, span: Span, depth: usize) -> Result<Node, Problem> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err(too_many(self.source, span));
+        }
         let value = match value {
             DeValue::String(s) => Value::String(s.to_string()),
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Datetime(d) => Value::String(d.to_string()),
             DeValue::Integer(i) => self.number(span, radix(i.as_str(), i.radix())),
-            DeValue::Float(f) => self.number(
-                span,
-                f.as_str().parse::<f64>().ok().and_then(Number::from_f64),
-            ),
+            DeValue::Float(f) => self.number(span, f.as_str().parse::<f64>().ok().and_then(Number::from_f64)),
             DeValue::Array(a) => {
                 if depth >= DEPTH_MAX {
                     return Err(too_deep(self.source, span));
                 }
-                let items = a
-                    .iter()
-                    .map(|v| self.value(v.get_ref(), self.span(v.span()), depth + 1));
+                let items = a.iter().map(|v| self.value(v.get_ref(), self.span(v.span()), depth + 1));
                 Value::List(items.collect::<Result<_, _>>()?)
             }
             DeValue::Table(t) => return self.table(t, span, depth + 1),
@@ -109,9 +97,7 @@ impl Walk<'_> {
     fn number(&mut self, span: Span, number: Option<Number>) -> Value {
         number.map(Value::Number).unwrap_or_else(|| {
             self.problems.push(
-                self.source
-                    .error(span, codes::RANGE, "a number too large for 64 bits")
-                    .found(self.source.slice(span)),
+                self.source.error(span, codes::RANGE, "a number too large for 64 bits").found(self.source.slice(span)),
             );
             Value::Null
         })

@@ -1,6 +1,6 @@
 //! YAML (and JSON, which is a part of it) to the tree, by events with marks.
 
-use super::{DEPTH_MAX, MapBuilder, scalar, too_deep};
+use super::{DEPTH_MAX, MapBuilder, VALUES_MAX, scalar, too_deep, too_many};
 use crate::codes;
 use crate::source::{Source, Span};
 use crate::tree::{Entry, Node, Value};
@@ -18,20 +18,15 @@ struct Builder<'a> {
     json: bool,
     open: Vec<Open>,
     root: Option<Node>,
+    values: usize,
     problems: Vec<Problem>,
     /// Things YAML has and pipeline files must not have.
     refused: Vec<Problem>,
 }
 
 pub(super) fn parse(source: &Source, json: bool) -> Result<(Node, Vec<Problem>), Vec<Problem>> {
-    let mut b = Builder {
-        source,
-        json,
-        open: Vec::new(),
-        root: None,
-        problems: Vec::new(),
-        refused: Vec::new(),
-    };
+    let mut b =
+        Builder { source, json, open: Vec::new(), root: None, values: 0, problems: Vec::new(), refused: Vec::new() };
     let options = options! {
         disallow_directives: true, emit_unresolved_aliases: true, emit_anchor_events: true,
         flow_nesting_limit: DEPTH_MAX + 8, block_nesting_limit: DEPTH_MAX + 8
@@ -57,11 +52,7 @@ pub(super) fn parse(source: &Source, json: bool) -> Result<(Node, Vec<Problem>),
                 return Err(b.refused);
             }
         }
-        if let Err(problem) = b.event(
-            event,
-            bytes(span, source),
-            span.tag_span().map(|s| bytes(s, source)),
-        ) {
+        if let Err(problem) = b.event(event, bytes(span, source), span.tag_span().map(|s| bytes(s, source))) {
             b.refused.push(problem);
             return Err(b.refused);
         }
@@ -85,11 +76,7 @@ pub(super) fn parse(source: &Source, json: bool) -> Result<(Node, Vec<Problem>),
 impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span, tag: Option<Span>) -> Result<(), Problem> {
         if let Some(tag) = tag {
-            self.refuse(
-                tag,
-                "tags are not allowed",
-                "write the plain value; quote it if it is a string",
-            );
+            self.refuse(tag, "tags are not allowed", "write the plain value; quote it if it is a string");
         }
         match event {
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
@@ -109,20 +96,15 @@ impl Builder<'_> {
                 Ok(())
             }
             Event::Scalar(text, style, ..) => self.scalar(&text, style, span),
-            Event::SequenceStart(style, ..) => {
-                self.start(Open::List(Vec::new(), span), style, span)
-            }
-            Event::MappingStart(style, ..) => {
-                self.start(Open::Map(MapBuilder::default(), span, None), style, span)
-            }
+            Event::SequenceStart(style, ..) => self.start(Open::List(Vec::new(), span), style, span),
+            Event::MappingStart(style, ..) => self.start(Open::Map(MapBuilder::default(), span, None), style, span),
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
             _ => Ok(()),
         }
     }
 
     fn refuse(&mut self, span: Span, what: &str, help: &str) {
-        self.refused
-            .push(self.source.error(span, codes::SYNTAX, what).help(help));
+        self.refused.push(self.source.error(span, codes::SYNTAX, what).help(help));
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Problem> {
@@ -130,18 +112,10 @@ impl Builder<'_> {
         if self.at_key() {
             return self.value(Node::new(Value::String(text.into()), span), plain);
         }
-        let value = if plain {
-            scalar::plain(text, self.json)
-        } else {
-            Some(Value::String(text.into()))
-        };
+        let value = if plain { scalar::plain(text, self.json) } else { Some(Value::String(text.into())) };
         let value = value.unwrap_or_else(|| {
-            let problem = self
-                .source
-                .error(span, codes::RANGE, "a number too large for 64 bits")
-                .found(text);
-            self.problems
-                .push(problem.help("quote it to make it a string"));
+            let problem = self.source.error(span, codes::RANGE, "a number too large for 64 bits").found(text);
+            self.problems.push(problem.help("quote it to make it a string"));
             Value::Null
         });
         self.value(Node::new(value, span), plain)
@@ -153,18 +127,11 @@ impl Builder<'_> {
 
     fn start(&mut self, open: Open, style: StructureStyle, span: Span) -> Result<(), Problem> {
         if self.at_key() {
-            let problem = self
-                .source
-                .error(span, codes::SYNTAX, "a key must be a string");
-            return Err(
-                problem.help("a value that begins with `{` or `[` must be quoted to be a string")
-            );
+            let problem = self.source.error(span, codes::SYNTAX, "a key must be a string");
+            return Err(problem.help("a value that begins with `{` or `[` must be quoted to be a string"));
         }
         if self.json && style == StructureStyle::Block {
-            return Err(self
-                .source
-                .error(span, codes::SYNTAX, "this is not JSON")
-                .expected("`{`"));
+            return Err(self.source.error(span, codes::SYNTAX, "this is not JSON").expected("`{`"));
         }
         if self.open.len() >= DEPTH_MAX {
             return Err(too_deep(self.source, span));
@@ -174,11 +141,7 @@ impl Builder<'_> {
     }
 
     fn end(&mut self, end: Span) -> Result<(), Problem> {
-        let node = match self
-            .open
-            .pop()
-            .expect("the parser balances starts and ends")
-        {
+        let node = match self.open.pop().expect("the parser balances starts and ends") {
             Open::List(list, start) => {
                 let span = closed(start, end, list.last().map(|n| n.span));
                 Node::new(Value::List(list), span)
@@ -193,27 +156,21 @@ impl Builder<'_> {
     }
 
     fn value(&mut self, node: Node, plain: bool) -> Result<(), Problem> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err(too_many(self.source, node.span));
+        }
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List(list, _)) => list.push(node),
             Some(Open::Map(map, _, key)) => match key.take() {
-                Some((key, key_span)) => map.push(
-                    self.source,
-                    &mut self.problems,
-                    Entry {
-                        key,
-                        key_span,
-                        value: node,
-                    },
-                ),
+                Some((key, key_span)) => {
+                    map.push(self.source, &mut self.problems, Entry { key, key_span, value: node })
+                }
                 None => {
                     let name = node.as_str().unwrap_or_default().to_string();
                     if plain && name == "<<" {
-                        let problem = self.source.error(
-                            node.span,
-                            codes::SYNTAX,
-                            "merge keys are not allowed",
-                        );
+                        let problem = self.source.error(node.span, codes::SYNTAX, "merge keys are not allowed");
                         self.refused.push(problem.help("write the keys out"));
                     }
                     *key = Some((name, node.span));
@@ -229,10 +186,7 @@ fn closed(start: Span, end: Span, last: Option<Span>) -> Span {
     if end.end > end.start {
         start.to(end)
     } else {
-        Span::new(
-            start.start,
-            last.map_or(start.end, |l| l.end.max(start.end)),
-        )
+        Span::new(start.start, last.map_or(start.end, |l| l.end.max(start.end)))
     }
 }
 
@@ -244,20 +198,16 @@ fn bytes(span: granit_parser::Span, source: &Source) -> Span {
 
 fn scan_problem(source: &Source, e: &ScanError) -> Problem {
     let text = source.text();
-    let mut at = e
-        .marker()
-        .byte_offset()
-        .unwrap_or(text.len())
-        .min(text.len());
+    let mut at = e.marker().byte_offset().unwrap_or(text.len()).min(text.len());
     // The end of the text is a place nobody looks at: point behind the last thing that stands there.
     if at >= text.len() {
         at = text.trim_end().len();
     }
-    let width = text[at..]
-        .chars()
-        .next()
-        .filter(|c| !c.is_control())
-        .map_or(0, char::len_utf8);
+    // Of an indentation with a tab the tab is what to look at.
+    let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+    let indent = text[line..].len() - text[line..].trim_start_matches([' ', '\t']).len();
+    at = text[line..line + indent].find('\t').map_or(at, |i| line + i);
+    let width = text[at..].chars().next().filter(|c| !c.is_control()).map_or(0, char::len_utf8);
     let limit = matches!(e.kind(), ErrorKind::RecursionLimitExceeded);
     if limit {
         return too_deep(source, Span::new(at, at + width));
@@ -272,18 +222,14 @@ fn scan_problem(source: &Source, e: &ScanError) -> Problem {
 fn help(kind: &ErrorKind, text: &str, at: usize) -> Option<&'static str> {
     use ErrorKind as K;
     let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
-    let indent: &str = text[line..]
-        .split(|c: char| c != ' ' && c != '\t')
-        .next()
-        .unwrap_or("");
+    let indent: &str = text[line..].split(|c: char| c != ' ' && c != '\t').next().unwrap_or("");
     if indent.contains('\t') {
         return Some("indent with spaces; YAML does not allow tabs there");
     }
     Some(match kind {
-        K::TabNotAllowed
-        | K::TabInBlockIndentation
-        | K::TabInIndentation
-        | K::TabAtBlockScalarStart => "indent with spaces; YAML does not allow tabs there",
+        K::TabNotAllowed | K::TabInBlockIndentation | K::TabInIndentation | K::TabAtBlockScalarStart => {
+            "indent with spaces; YAML does not allow tabs there"
+        }
         K::InvalidIndentation
         | K::ExpectedBlockMappingKey
         | K::ExpectedBlockSequenceEntry
@@ -294,9 +240,10 @@ fn help(kind: &ErrorKind, text: &str, at: usize) -> Option<&'static str> {
         K::UnexpectedEofFlowSequence
         | K::UnexpectedEofFlowMapping
         | K::UnclosedFlowCollection { .. }
-        | K::MismatchedFlowCollectionEnd { .. } => {
-            "close every `{` with `}` and every `[` with `]`"
-        }
+        | K::ExpectedFlowMappingSeparator
+        | K::ExpectedFlowSequenceSeparator
+        | K::UnexpectedEofImplicitFlowMapping
+        | K::MismatchedFlowCollectionEnd { .. } => "close every `{` with `}` and every `[` with `]`",
         K::UnclosedQuotedScalar => "close the quote",
         K::DirectiveDisallowed => "remove the directive; quote a string that begins with `%`",
         K::UnexpectedCharacter { .. } => "quote a string that begins with this character",

@@ -1,6 +1,6 @@
 //! Deserialises a tree into any serde type; every error knows the span it arose at.
 
-use super::{Map, Node, Value};
+use super::{Map, Node, Value, quote};
 use crate::codes;
 use crate::secret::MARK;
 use crate::source::{Source, Span};
@@ -8,8 +8,7 @@ use crate::units::{ByteSize, Duration};
 use millstream_problem::{Problem, nearest};
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess,
-    Visitor,
+    DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::{Deserializer, forward_to_deserialize_any};
 use std::fmt;
@@ -26,13 +25,7 @@ pub struct Error {
 
 impl Error {
     fn new(what: String) -> Error {
-        Error {
-            span: None,
-            code: codes::VALUE,
-            what,
-            expected: None,
-            help: None,
-        }
+        Error { span: None, code: codes::VALUE, what, expected: None, help: None }
     }
     /// The innermost place wins: it is set first, on the way out.
     fn at(mut self, span: Span) -> Error {
@@ -64,18 +57,14 @@ impl serde::de::Error for Error {
         Error {
             code: codes::TYPE,
             expected: Some(expected.to_string()),
-            ..Error::new(format!("wrong type: {found}"))
+            ..Error::new(format!("wrong type: {}", show(found)))
         }
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Error {
         let expected = expected.to_string();
         let unit = expected == Duration::EXPECTED || expected == ByteSize::EXPECTED;
         let code = if unit { codes::UNIT } else { codes::VALUE };
-        Error {
-            code,
-            expected: Some(expected),
-            ..Error::new(format!("wrong value: {found}"))
-        }
+        Error { code, expected: Some(expected), ..Error::new(format!("wrong value: {}", show(found))) }
     }
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Error {
         Error {
@@ -86,18 +75,18 @@ impl serde::de::Error for Error {
     }
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Error {
         let error = Error::new(format!("unknown key `{field}`"));
-        Error {
-            code: codes::UNKNOWN_KEY,
-            expected: one_of(expected),
-            help: did_you_mean(field, expected),
-            ..error
-        }
+        Error { code: codes::UNKNOWN_KEY, expected: one_of(expected), help: did_you_mean(field, expected), ..error }
     }
     fn missing_field(field: &'static str) -> Error {
-        Error {
-            code: codes::MISSING_KEY,
-            ..Error::new(format!("key `{field}` is missing"))
-        }
+        Error { code: codes::MISSING_KEY, ..Error::new(format!("key `{field}` is missing")) }
+    }
+}
+
+/// Strings cut and without the passwords of URLs.
+fn show(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Str(s) => format!("string {}", quote(s)),
+        other => other.to_string(),
     }
 }
 
@@ -140,11 +129,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
             Value::Secret(secret) if name == MARK => visitor.visit_str(secret.expose()),
             Value::String(s) if name == MARK => visitor.visit_str(s),
@@ -161,14 +146,10 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, Error> {
         let result = match &self.value {
             Value::String(s) => visitor.visit_enum(s.as_str().into_deserializer()),
-            Value::Map(map) if map.len() == 1 => visitor.visit_enum(Variant {
-                key: &map.0[0].key,
-                value: &map.0[0].value,
-            }),
-            _ => Err(Error {
-                code: codes::TYPE,
-                ..Error::new(format!("wrong type: {}", self.describe()))
-            }),
+            Value::Map(map) if map.len() == 1 => {
+                visitor.visit_enum(Variant { key: &map.0[0].key, value: &map.0[0].value })
+            }
+            _ => Err(Error { code: codes::TYPE, ..Error::new(format!("wrong type: {}", self.describe())) }),
         };
         result.map_err(|e: Error| e.at(self.span))
     }
@@ -183,14 +164,8 @@ struct Items<'de>(std::slice::Iter<'de, Node>);
 
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Error;
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
-        self.0
-            .next()
-            .map(|node| seed.deserialize(node).map_err(|e| e.at(node.span)))
-            .transpose()
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        self.0.next().map(|node| seed.deserialize(node).map_err(|e| e.at(node.span))).transpose()
     }
 }
 
@@ -201,27 +176,19 @@ struct Entries<'de> {
 
 impl<'de> Entries<'de> {
     fn new(map: &'de Map) -> Self {
-        Entries {
-            entries: map.0.iter(),
-            value: None,
-        }
+        Entries { entries: map.0.iter(), value: None }
     }
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Error;
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some(entry) = self.entries.next() else {
             return Ok(None);
         };
         self.value = Some(&entry.value);
         let key: StrDeserializer<'de, Error> = entry.key.as_str().into_deserializer();
-        seed.deserialize(key)
-            .map(Some)
-            .map_err(|e| e.at(entry.key_span))
+        seed.deserialize(key).map(Some).map_err(|e| e.at(entry.key_span))
     }
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
         let node = self.value.take().expect("serde asks for the key first");
@@ -237,10 +204,7 @@ struct Variant<'de> {
 impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = Error;
     type Variant = &'de Node;
-    fn variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<(T::Value, &'de Node), Error> {
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, &'de Node), Error> {
         let key: StrDeserializer<'de, Error> = self.key.into_deserializer();
         Ok((seed.deserialize(key)?, self.value))
     }
@@ -251,11 +215,9 @@ impl<'de> VariantAccess<'de> for &'de Node {
     fn unit_variant(self) -> Result<(), Error> {
         match self.value {
             Value::Null => Ok(()),
-            _ => Err(Error {
-                code: codes::TYPE,
-                ..Error::new(format!("wrong type: {}", self.describe()))
+            _ => {
+                Err(Error { code: codes::TYPE, ..Error::new(format!("wrong type: {}", self.describe())) }.at(self.span))
             }
-            .at(self.span)),
         }
     }
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
@@ -264,11 +226,7 @@ impl<'de> VariantAccess<'de> for &'de Node {
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
         self.deserialize_any(visitor)
     }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         self.deserialize_any(visitor)
     }
 }

@@ -47,9 +47,7 @@ pub fn nexmark(query: &str, folder: &Path) -> Result<Answer> {
                 if i > 0 {
                     key.push('|');
                 }
-                let value = row
-                    .get(column)
-                    .with_context(|| format!("no column {column}"))?;
+                let value = row.get(column).with_context(|| format!("no column {column}"))?;
                 write_value(&mut key, value, query == "q1" && *column == "price");
             }
             // Several auctions may be the hottest: window and count are compared, once.
@@ -65,11 +63,7 @@ pub fn nexmark(query: &str, folder: &Path) -> Result<Answer> {
 
 fn blake2b_64(bytes: &[u8]) -> u64 {
     let hash = blake2b_simd::Params::new().hash_length(8).hash(bytes);
-    u64::from_be_bytes(
-        hash.as_bytes()
-            .try_into()
-            .expect("a hash of eight bytes was asked for"),
-    )
+    u64::from_be_bytes(hash.as_bytes().try_into().expect("a hash of eight bytes was asked for"))
 }
 
 /// Text as it is, integers in full, floats rounded to three places and as short as they can be read back.
@@ -109,23 +103,13 @@ pub fn cleansed(folder: &Path) -> Result<Cleansed> {
                 found.emails_left += u64::from(holds_email(line));
                 if lines % 97 == 0 {
                     let row: Value = serde_json::from_slice(line).context("not JSON")?;
-                    let text = |name: &str| {
-                        row.get(name)
-                            .and_then(Value::as_str)
-                            .unwrap_or_default()
-                            .to_owned()
-                    };
-                    found.addresses_left +=
-                        u64::from(holds_full_address(&(text("client") + &text("message"))));
+                    let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                    found.addresses_left += u64::from(holds_full_address(&(text("client") + &text("message"))));
                 }
                 lines += 1;
                 Ok(())
             })?;
-            *(if branch == "clean" {
-                &mut found.clean
-            } else {
-                &mut found.errors
-            }) += lines;
+            *(if branch == "clean" { &mut found.clean } else { &mut found.errors }) += lines;
         }
     }
     Ok(found)
@@ -134,16 +118,14 @@ pub fn cleansed(folder: &Path) -> Result<Cleansed> {
 /// A word character on both sides of an `@`.
 fn holds_email(line: &[u8]) -> bool {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
-    line.windows(3)
-        .any(|three| three[1] == b'@' && word(&three[0]) && word(&three[2]))
+    line.windows(3).any(|three| three[1] == b'@' && word(&three[0]) && word(&three[2]))
 }
 
 /// Four numbers with dots between, the last of which begins with 1 to 9.
 fn holds_full_address(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.windows(4).any(|four| {
-        let digits =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         four[0].ends_with(|c: char| c.is_ascii_digit())
             && digits(four[1])
             && digits(four[2])
@@ -154,21 +136,12 @@ fn holds_full_address(text: &str) -> bool {
 /// All files under `folder` whose names do not begin with a dot, sorted.
 fn published(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("no results in {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("no results in {}", folder.display()))? {
         let path = entry?.path();
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'))
-        {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
             continue;
         }
-        if path.is_dir() {
-            files.extend(published(&path)?)
-        } else {
-            files.push(path)
-        }
+        if path.is_dir() { files.extend(published(&path)?) } else { files.push(path) }
     }
     files.sort();
     Ok(files)
@@ -180,11 +153,7 @@ fn each_line(file: &Path, mut with: impl FnMut(&[u8]) -> Result<()>) -> Result<(
     while reader.read_until(b'\n', &mut line)? > 0 {
         number += 1;
         let place = || format!("{}:{number}", file.display());
-        ensure!(
-            line.ends_with(b"\n"),
-            "{}: the last line is not complete",
-            place()
-        );
+        ensure!(line.ends_with(b"\n"), "{}: the last line is not complete", place());
         with(&line[..line.len() - 1]).with_context(place)?;
         line.clear();
     }
@@ -196,10 +165,8 @@ mod tests {
     use super::*;
 
     fn folder(name: &str, file: &str, text: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("xtask-answers-{name}-{}", std::process::id()));
-        fs::create_dir_all(folder.join(file).parent().expect("has a parent"))
-            .expect("temporary folder");
+        let folder = std::env::temp_dir().join(format!("xtask-answers-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join(file).parent().expect("has a parent")).expect("temporary folder");
         fs::write(folder.join(file), text).expect("temporary file");
         folder
     }
@@ -211,31 +178,16 @@ mod tests {
         let folder = folder("q1", "part-0.ndjson", bids);
         fs::write(folder.join(".part-1.ndjson"), "not published").expect("temporary file");
         let answer = nexmark("q1", &folder).expect("two rows");
-        assert_eq!(
-            answer,
-            Answer {
-                rows: 2,
-                hash: 0xe50c_8ad7_1ff1_4b9a
-            }
-        );
+        assert_eq!(answer, Answer { rows: 2, hash: 0xe50c_8ad7_1ff1_4b9a });
         fs::remove_dir_all(folder).expect("ours");
     }
 
     #[test]
     fn ties_of_q5_count_once() {
-        let folder = folder(
-            "q5",
-            "a.ndjson",
-            "{\"we\":10,\"num\":7,\"auction\":1}\n{\"num\":7,\"auction\":2,\"we\":10}\n",
-        );
+        let folder =
+            folder("q5", "a.ndjson", "{\"we\":10,\"num\":7,\"auction\":1}\n{\"num\":7,\"auction\":2,\"we\":10}\n");
         let answer = nexmark("q5", &folder).expect("rows");
-        assert_eq!(
-            answer,
-            Answer {
-                rows: 1,
-                hash: 0x5670_dd9c_e341_20bd
-            }
-        );
+        assert_eq!(answer, Answer { rows: 1, hash: 0x5670_dd9c_e341_20bd });
         fs::remove_dir_all(folder).expect("ours");
     }
 
@@ -243,11 +195,7 @@ mod tests {
     fn floats_are_rounded_and_short() {
         let text = |json: &str, float| {
             let mut key = String::new();
-            write_value(
-                &mut key,
-                &serde_json::from_str(json).expect("a number"),
-                float,
-            );
+            write_value(&mut key, &serde_json::from_str(json).expect("a number"), float);
             key
         };
         assert_eq!(text("1.23450000001", false), "1.235");
@@ -258,11 +206,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_last_line_is_an_error() {
-        let folder = folder(
-            "cut",
-            "a.ndjson",
-            "{\"auction\":1,\"price\":2}\n{\"auction\":1,\"price\":2}",
-        );
+        let folder = folder("cut", "a.ndjson", "{\"auction\":1,\"price\":2}\n{\"auction\":1,\"price\":2}");
         assert!(format!("{:#}", nexmark("q2", &folder).expect_err("cut")).contains("a.ndjson:2"));
         fs::remove_dir_all(folder).expect("ours");
     }
@@ -282,15 +226,7 @@ mod tests {
         );
         fs::create_dir_all(folder.join("errors")).expect("temporary folder");
         let found = cleansed(&folder).expect("two lines");
-        assert_eq!(
-            found,
-            Cleansed {
-                clean: 2,
-                errors: 0,
-                emails_left: 1,
-                addresses_left: 1
-            }
-        );
+        assert_eq!(found, Cleansed { clean: 2, errors: 0, emails_left: 1, addresses_left: 1 });
         fs::remove_dir_all(folder).expect("ours");
     }
 }

@@ -11,17 +11,13 @@ use std::path::Path;
 /// Writes `n` Nexmark events to `PREFIX-0.ndjson`, `PREFIX-1.ndjson`, ..: 2% persons, 6% auctions, 92% bids.
 pub fn nexmark(prefix: &Path, n: u64, parts: u64) -> Result<()> {
     let mut rng = Rng(42);
-    to_parts(prefix, "ndjson", n, parts, |line, i| {
-        nexmark_event(line, i, &mut rng)
-    })
+    to_parts(prefix, "ndjson", n, parts, |line, i| nexmark_event(line, i, &mut rng))
 }
 
 /// Writes `n` lines to `PREFIX-0.log`, `PREFIX-1.log`, ..: 70% nginx combined, 29.5% syslog, 0.5% rubbish.
 pub fn logs(prefix: &Path, n: u64, parts: u64) -> Result<()> {
     let mut rng = Rng(7);
-    to_parts(prefix, "log", n, parts, |line, i| {
-        log_line(line, i, &mut rng)
-    })
+    to_parts(prefix, "log", n, parts, |line, i| log_line(line, i, &mut rng))
 }
 
 fn to_parts(
@@ -33,10 +29,7 @@ fn to_parts(
 ) -> Result<()> {
     let create = |part: u64| {
         let path = format!("{}-{part}.{ending}", prefix.display());
-        Ok(BufWriter::with_capacity(
-            1 << 20,
-            File::create(&path).with_context(|| path)?,
-        ))
+        Ok(BufWriter::with_capacity(1 << 20, File::create(&path).with_context(|| path)?))
     };
     let mut files = (0..parts).map(create).collect::<Result<Vec<_>>>()?;
     let mut line = Vec::with_capacity(1024);
@@ -90,24 +83,11 @@ const FIRST_TS_MS: u64 = 1_700_000_000_000;
 const FIRST_ID: u64 = 1000;
 const CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
-const CITIES: [&str; 10] = [
-    "Phoenix",
-    "Los Angeles",
-    "San Francisco",
-    "Boise",
-    "Portland",
-    "Bend",
-    "Redmond",
-    "Seattle",
-    "Kent",
-    "Cheyenne",
-];
-const NAMES: [&str; 11] = [
-    "Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter",
-];
-const LAST_NAMES: [&str; 9] = [
-    "Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris",
-];
+const CITIES: [&str; 10] =
+    ["Phoenix", "Los Angeles", "San Francisco", "Boise", "Portland", "Bend", "Redmond", "Seattle", "Kent", "Cheyenne"];
+const NAMES: [&str; 11] =
+    ["Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter"];
+const LAST_NAMES: [&str; 9] = ["Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris"];
 
 /// Per 50 events: 1 person, 3 auctions, 46 bids; 10,000 events per second of event time.
 fn nexmark_event(b: &mut Vec<u8>, i: u64, r: &mut Rng) -> std::io::Result<()> {
@@ -133,35 +113,17 @@ fn person(b: &mut Vec<u8>, i: u64, ts: u64, r: &mut Rng) -> std::io::Result<()> 
     r.word(b, 5);
     b.extend_from_slice(b".com\",\"card\":\"");
     for quad in 0..4 {
-        write!(
-            b,
-            "{}{:04}",
-            if quad == 0 { "" } else { " " },
-            r.below(10000)
-        )?;
+        write!(b, "{}{:04}", if quad == 0 { "" } else { " " }, r.below(10000))?;
     }
-    write!(
-        b,
-        "\",\"city\":\"{}\",\"state\":\"{}\",\"extra\":\"",
-        r.pick(&CITIES),
-        r.pick(&STATES)
-    )?;
+    write!(b, "\",\"city\":\"{}\",\"state\":\"{}\",\"extra\":\"", r.pick(&CITIES), r.pick(&STATES))?;
     r.word(b, 40);
     Ok(())
 }
 
 fn auction(b: &mut Vec<u8>, i: u64, ts: u64, r: &mut Rng) -> std::io::Result<()> {
-    let seller = if r.below(4) != 0 {
-        last_person(i) / 4 * 4
-    } else {
-        any_person(i, r)
-    };
+    let seller = if r.below(4) != 0 { last_person(i) / 4 * 4 } else { any_person(i, r) };
     let initial = price(r);
-    write!(
-        b,
-        "{{\"type\":\"auction\",\"ts\":{ts},\"id\":{},\"item\":\"",
-        FIRST_ID + last_auction(i)
-    )?;
+    write!(b, "{{\"type\":\"auction\",\"ts\":{ts},\"id\":{},\"item\":\"", FIRST_ID + last_auction(i))?;
     r.word(b, 14);
     b.extend_from_slice(b"\",\"description\":\"");
     r.word(b, 60);
@@ -183,11 +145,7 @@ fn bid(b: &mut Vec<u8>, i: u64, ts: u64, r: &mut Rng) -> std::io::Result<()> {
         let oldest = newest.saturating_sub(100);
         oldest + r.below(newest - oldest + 1)
     };
-    let bidder = if r.below(4) != 0 {
-        last_person(i) / 100 * 100 + 1
-    } else {
-        any_person(i, r)
-    };
+    let bidder = if r.below(4) != 0 { last_person(i) / 100 * 100 + 1 } else { any_person(i, r) };
     let channel = r.pick(&CHANNELS);
     let (auction, bidder, price) = (FIRST_ID + auction, FIRST_ID + bidder, price(r));
     write!(
@@ -206,11 +164,7 @@ fn last_person(i: u64) -> u64 {
 
 fn last_auction(i: u64) -> u64 {
     let (block, offset) = (i / 50, i % 50);
-    if offset < 1 {
-        (block * 3).saturating_sub(1)
-    } else {
-        block * 3 + offset.min(3) - 1
-    }
+    if offset < 1 { (block * 3).saturating_sub(1) } else { block * 3 + offset.min(3) - 1 }
 }
 
 fn price(r: &mut Rng) -> u64 {
@@ -246,12 +200,8 @@ const AGENTS: [&str; 6] = [
     "curl/8.5.0",
     "Googlebot/2.1 (+http://www.google.com/bot.html)",
 ];
-const REFERERS: [&str; 4] = [
-    "-",
-    "https://www.google.com/",
-    "https://shop.example.com/cart",
-    "https://news.example.org/article?id=17",
-];
+const REFERERS: [&str; 4] =
+    ["-", "https://www.google.com/", "https://shop.example.com/cart", "https://news.example.org/article?id=17"];
 const APPS: [&str; 4] = ["orders", "auth", "billing", "mailer"];
 const HOSTS: [&str; 4] = ["web-01", "web-02", "db-01", "edge-07"];
 const MESSAGES: [&str; 8] = [
@@ -268,16 +218,9 @@ const MESSAGES: [&str; 8] = [
 /// 500 lines a second of log time.
 fn log_line(b: &mut Vec<u8>, i: u64, r: &mut Rng) -> std::io::Result<()> {
     let s = i / 500;
-    let time = LogTime {
-        day: 1 + s / 86400 % 28,
-        clock: format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60),
-    };
-    let ip = [
-        11 + r.below(200),
-        r.below(256),
-        r.below(256),
-        1 + r.below(254),
-    ];
+    let time =
+        LogTime { day: 1 + s / 86400 % 28, clock: format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60) };
+    let ip = [11 + r.below(200), r.below(256), r.below(256), 1 + r.below(254)];
     match r.below(1000) {
         0..700 => access_line(b, &time, ip, r),
         700..995 => syslog_line(b, &time, ip, r),
@@ -310,13 +253,7 @@ fn access_line(b: &mut Vec<u8>, time: &LogTime, ip: [u64; 4], r: &mut Rng) -> st
         b.push(b'-');
     }
     let method = if r.below(5) == 0 { "POST" } else { "GET" };
-    write!(
-        b,
-        " [{:02}/Nov/2026:{} +0000] \"{method} {}",
-        time.day,
-        time.clock,
-        r.pick(&PATHS)
-    )?;
+    write!(b, " [{:02}/Nov/2026:{} +0000] \"{method} {}", time.day, time.clock, r.pick(&PATHS))?;
     match r.below(10) {
         0 => {
             b.extend_from_slice(b"?email=");
@@ -327,12 +264,7 @@ fn access_line(b: &mut Vec<u8>, time: &LogTime, ip: [u64; 4], r: &mut Rng) -> st
         _ => {}
     }
     let bytes = r.below(100_000);
-    writeln!(
-        b,
-        " HTTP/1.1\" {status} {bytes} \"{}\" \"{}\"",
-        r.pick(&REFERERS),
-        r.pick(&AGENTS)
-    )
+    writeln!(b, " HTTP/1.1\" {status} {bytes} \"{}\" \"{}\"", r.pick(&REFERERS), r.pick(&AGENTS))
 }
 
 /// RFC 3164 with a body of key=value; 30% debug, 50% info, 12% warn, 8% error.
@@ -344,26 +276,12 @@ fn syslog_line(b: &mut Vec<u8>, time: &LogTime, ip: [u64; 4], r: &mut Rng) -> st
         _ => ("error", 3),
     };
     let (host, app, pid) = (r.pick(&HOSTS), r.pick(&APPS), 1000 + r.below(30000));
-    write!(
-        b,
-        "<{}>Nov {:2} {} {host} {app}[{pid}]: level={level} user=",
-        16 * 8 + severity,
-        time.day,
-        time.clock
-    )?;
+    write!(b, "<{}>Nov {:2} {} {host} {app}[{pid}]: level={level} user=", 16 * 8 + severity, time.day, time.clock)?;
     r.word(b, 7);
     b.push(b'@');
     r.word(b, 6);
     let millis = r.below(5000);
-    write!(
-        b,
-        ".com client={}.{}.{}.{} dur_ms={millis} msg=\"{} ",
-        ip[0],
-        ip[1],
-        ip[2],
-        ip[3],
-        r.pick(&MESSAGES)
-    )?;
+    write!(b, ".com client={}.{}.{}.{} dur_ms={millis} msg=\"{} ", ip[0], ip[1], ip[2], ip[3], r.pick(&MESSAGES))?;
     r.word(b, 10);
     b.extend_from_slice(b"\"\n");
     Ok(())
@@ -375,19 +293,12 @@ mod tests {
 
     /// The hash of two parts with 5,000 records in all.
     fn hash(ending: &str, generate: fn(&Path, u64, u64) -> Result<()>) -> String {
-        let folder =
-            std::env::temp_dir().join(format!("xtask-generate-{ending}-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("xtask-generate-{ending}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("temporary folder");
         generate(&folder.join("t"), 5000, 2).expect("temporary files");
-        let parts = [0, 1].map(|part| {
-            std::fs::read(folder.join(format!("t-{part}.{ending}"))).expect("was written")
-        });
+        let parts = [0, 1].map(|part| std::fs::read(folder.join(format!("t-{part}.{ending}"))).expect("was written"));
         std::fs::remove_dir_all(folder).expect("ours");
-        blake2b_simd::Params::new()
-            .hash_length(8)
-            .hash(&parts.concat())
-            .to_hex()
-            .to_string()
+        blake2b_simd::Params::new().hash_length(8).hash(&parts.concat()).to_hex().to_string()
     }
 
     // The known answers of the benchmarks hold for these bytes alone.

@@ -50,17 +50,12 @@ pub fn table(plan: &Plan) -> Result<Table> {
         name: name.into(),
         answer: format!("{} lines", l.lines),
         figures: vec![
-            Figure::new("p50_ms", l.p50_ms)
-                .bar(over_cat.map(|cat| cat.p50_ms + P50_OVER_CAT_BAR_MS)),
-            Figure::new("p99_ms", l.p99_ms)
-                .bar(over_cat.map(|cat| cat.p99_ms + P99_OVER_CAT_BAR_MS)),
+            Figure::new("p50_ms", l.p50_ms).bar(over_cat.map(|cat| cat.p50_ms + P50_OVER_CAT_BAR_MS)),
+            Figure::new("p99_ms", l.p99_ms).bar(over_cat.map(|cat| cat.p99_ms + P99_OVER_CAT_BAR_MS)),
             Figure::new("max_ms", l.max_ms),
             Figure::new("sender_behind_ms", l.behind_ms),
             Figure::new("cpu_s", l.cost.cpu_s),
-            Figure::new(
-                "memory_mib",
-                l.cost.memory_bytes as f64 / f64::from(1 << 20),
-            ),
+            Figure::new("memory_mib", l.cost.memory_bytes as f64 / f64::from(1 << 20)),
         ],
     };
     let shape = format!(
@@ -92,25 +87,12 @@ struct Latency {
 }
 
 /// Sends `per_second` lines for warm-up plus `seconds` through `command`.
-fn measure_lines(
-    command: &Command,
-    report: &Path,
-    per_second: u64,
-    seconds: u64,
-) -> Result<Latency> {
+fn measure_lines(command: &Command, report: &Path, per_second: u64, seconds: u64) -> Result<Latency> {
     let mut running = measure::start(command, None, report, |measuring| {
         measuring.stdin(Stdio::piped()).stdout(Stdio::piped());
     })?;
-    let input = running
-        .child
-        .stdin
-        .take()
-        .context("standard input is piped")?;
-    let output = running
-        .child
-        .stdout
-        .take()
-        .context("standard output is piped")?;
+    let input = running.child.stdin.take().context("standard input is piped")?;
+    let output = running.child.stdout.take().context("standard output is piped")?;
     let start = Instant::now();
     let reader = std::thread::spawn(move || receive(output, start));
     let total = per_second * (seconds + WARM_UP.as_secs());
@@ -120,11 +102,7 @@ fn measure_lines(
     let (behind, mut times) = (sent?, received?);
 
     let expected = total - total.div_ceil(DEBUG_EVERY);
-    ensure!(
-        times.len() as u64 == expected,
-        "{expected} lines should have come back, {} did",
-        times.len()
-    );
+    ensure!(times.len() as u64 == expected, "{expected} lines should have come back, {} did", times.len());
     times.retain(|(sent_ns, _)| *sent_ns >= WARM_UP.as_nanos() as u64);
     let mut inside: Vec<u64> = times.into_iter().map(|(_, inside_ns)| inside_ns).collect();
     inside.sort_unstable();
@@ -152,27 +130,17 @@ fn send(mut input: impl Write, start: Instant, total: u64, per_second: u64) -> R
         behind = behind.max(now.saturating_sub(due));
         line.clear();
         write_line(&mut line, n, now);
-        input
-            .write_all(&line)
-            .context("the program no longer reads")?;
+        input.write_all(&line).context("the program no longer reads")?;
     }
     Ok(behind)
 }
 
 /// `{"sent":..,"key":..,"level":"..","text":"xx.."}`, [`LINE_BYTES`] long.
 fn write_line(line: &mut Vec<u8>, n: u64, now: Duration) {
-    let level = if n.is_multiple_of(DEBUG_EVERY) {
-        "debug"
-    } else {
-        "info"
-    };
+    let level = if n.is_multiple_of(DEBUG_EVERY) { "debug" } else { "info" };
     let sent = CLOCK_BASE + now.as_nanos() as u64;
-    write!(
-        line,
-        "{{\"sent\":{sent},\"key\":{},\"level\":\"{level}\",\"text\":\"",
-        n % KEYS
-    )
-    .expect("writing to memory cannot fail");
+    write!(line, "{{\"sent\":{sent},\"key\":{},\"level\":\"{level}\",\"text\":\"", n % KEYS)
+        .expect("writing to memory cannot fail");
     line.resize(LINE_BYTES - 3, b'x');
     line.extend_from_slice(b"\"}\n");
 }
@@ -184,8 +152,7 @@ fn receive(output: impl Read, start: Instant) -> Result<Vec<(u64, u64)>> {
     while reader.read_until(b'\n', &mut line)? > 0 {
         let now = start.elapsed().as_nanos() as u64;
         if !contains(&line, b"\"debug\"") {
-            let sent = sent_ns(&line)
-                .with_context(|| format!("no time in `{}`", String::from_utf8_lossy(&line)))?;
+            let sent = sent_ns(&line).with_context(|| format!("no time in `{}`", String::from_utf8_lossy(&line)))?;
             times.push((sent, now.saturating_sub(sent)));
         }
         line.clear();
@@ -196,14 +163,8 @@ fn receive(output: impl Read, start: Instant) -> Result<Vec<(u64, u64)>> {
 fn sent_ns(line: &[u8]) -> Option<u64> {
     let key = b"\"sent\":";
     let at = line.windows(key.len()).position(|window| window == key)? + key.len();
-    let digits = line[at..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    let time: u64 = std::str::from_utf8(&line[at..at + digits])
-        .ok()?
-        .parse()
-        .ok()?;
+    let digits = line[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let time: u64 = std::str::from_utf8(&line[at..at + digits]).ok()?.parse().ok()?;
     time.checked_sub(CLOCK_BASE)
 }
 
@@ -223,11 +184,7 @@ mod tests {
 
     #[test]
     fn lines_have_their_length_and_their_time() {
-        for (n, now) in [
-            (0, 0),
-            (999, 12_345_678_901),
-            (u64::from(u32::MAX), 3_600_000_000_000),
-        ] {
+        for (n, now) in [(0, 0), (999, 12_345_678_901), (u64::from(u32::MAX), 3_600_000_000_000)] {
             let mut line = Vec::new();
             write_line(&mut line, n, Duration::from_nanos(now));
             assert_eq!(line.len(), LINE_BYTES);
@@ -240,11 +197,7 @@ mod tests {
     fn percentiles_are_values_that_occurred() {
         let times: Vec<u64> = (1..=200).map(|ms| ms * 1_000_000).collect();
         assert_eq!(
-            (
-                percentile_ms(&times, 50),
-                percentile_ms(&times, 99),
-                percentile_ms(&times, 100)
-            ),
+            (percentile_ms(&times, 50), percentile_ms(&times, 99), percentile_ms(&times, 100)),
             (100.0, 198.0, 200.0)
         );
         assert_eq!(percentile_ms(&times[..1], 50), 1.0);

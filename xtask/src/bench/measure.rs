@@ -53,19 +53,10 @@ pub fn start(
     if let Some(folder) = watch {
         measured.arg("--watch").arg(folder);
     }
-    measured
-        .arg("--")
-        .arg(command.get_program())
-        .args(command.get_args());
+    measured.arg("--").arg(command.get_program()).args(command.get_args());
     streams(&mut measured);
-    let child = measured
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
-    Ok(Running {
-        child,
-        report: report.to_owned(),
-        shown: shell::shown(command),
-    })
+    let child = measured.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+    Ok(Running { child, report: report.to_owned(), shown: shell::shown(command) })
 }
 
 impl Running {
@@ -76,11 +67,7 @@ impl Running {
             bail!("`{}` failed: {status}", self.shown);
         }
         let report: Value = serde_json::from_slice(&fs::read(&self.report)?)?;
-        let number = |key: &str| {
-            report[key]
-                .as_f64()
-                .with_context(|| format!("no {key} in {report}"))
-        };
+        let number = |key: &str| report[key].as_f64().with_context(|| format!("no {key} in {report}"));
         Ok(Cost {
             wall_s: number("wall_s")?,
             cpu_s: number("cpu_s")?,
@@ -92,22 +79,14 @@ impl Running {
 
 /// `xtask measure [--watch FOLDER] --report FILE -- PROGRAM ARGS..`: the measuring process itself.
 pub fn child(given: Vec<String>) -> Result<()> {
-    let at = given
-        .iter()
-        .position(|word| word == "--")
-        .context("no `--` before the program")?;
+    let at = given.iter().position(|word| word == "--").context("no `--` before the program")?;
     let args = Args::parse(given[..at].to_vec(), &[], &["watch", "report"])?;
-    let (program, rest) = given[at + 1..]
-        .split_first()
-        .context("no program after `--`")?;
+    let (program, rest) = given[at + 1..].split_first().context("no program after `--`")?;
     let watch = args.path("watch");
     let report = args.path("report").context("--report FILE is missing")?;
 
     let start = Instant::now();
-    let mut child = Command::new(program)
-        .args(rest)
-        .spawn()
-        .with_context(|| format!("cannot start `{program}`"))?;
+    let mut child = Command::new(program).args(rest).spawn().with_context(|| format!("cannot start `{program}`"))?;
     let (status, wall, first) = wait(&mut child, start, watch.as_deref())?;
     let used = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     // Kilobytes, except on macOS, which counts bytes.
@@ -137,8 +116,7 @@ fn wait(
         let status = child.wait();
         let wall = start.elapsed();
         ended.store(true, Ordering::Relaxed);
-        let first =
-            watcher.and_then(|thread| thread.join().expect("the watcher only reads folders"));
+        let first = watcher.and_then(|thread| thread.join().expect("the watcher only reads folders"));
         Ok((status?, wall, first))
     })
 }

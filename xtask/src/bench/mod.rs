@@ -39,35 +39,17 @@ pub struct Plan {
 
 /// The command.
 pub fn run(given: Vec<String>) -> Result<()> {
-    let typed = format!("cargo xtask bench {}", given.join(" "))
-        .trim_end()
-        .to_owned();
-    let args = Args::parse(
-        given,
-        &["quick", "yes"],
-        &["events", "runs", "workers", "seconds", "binary"],
-    )?;
-    if let Some(unknown) = args
-        .words
-        .iter()
-        .find(|word| !WORKLOADS.contains(&word.as_str()))
-    {
-        bail!(
-            "no workload `{unknown}`; there are {}",
-            WORKLOADS.join(", ")
-        );
+    let typed = format!("cargo xtask bench {}", given.join(" ")).trim_end().to_owned();
+    let args = Args::parse(given, &["quick", "yes"], &["events", "runs", "workers", "seconds", "binary"])?;
+    if let Some(unknown) = args.words.iter().find(|word| !WORKLOADS.contains(&word.as_str())) {
+        bail!("no workload `{unknown}`; there are {}", WORKLOADS.join(", "));
     }
     let target = shell::target_dir()?;
     let binary = match args.path("binary") {
         Some(given) => given,
         None => {
             needs::ensure(&[needs::COMPILER], args.has("yes"))?;
-            shell::run(&mut shell::cargo([
-                "build",
-                "--release",
-                "-p",
-                "millstream-server",
-            ]))?;
+            shell::run(&mut shell::cargo(["build", "--release", "-p", "millstream-server"]))?;
             target.join("release/millstream")
         }
     };

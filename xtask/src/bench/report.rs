@@ -53,11 +53,7 @@ pub struct Table {
 impl Figure {
     /// A figure without a bar.
     pub fn new(name: &'static str, value: f64) -> Self {
-        Figure {
-            name,
-            value,
-            bar: None,
-        }
+        Figure { name, value, bar: None }
     }
 
     /// With what it should not exceed.
@@ -66,11 +62,7 @@ impl Figure {
     }
 
     fn shown(&self) -> String {
-        let value = if self.value >= 100.0 {
-            format!("{:.0}", self.value)
-        } else {
-            format!("{:.3}", self.value)
-        };
+        let value = if self.value >= 100.0 { format!("{:.0}", self.value) } else { format!("{:.3}", self.value) };
         match self.bar {
             Some(bar) if self.value > bar => format!("**{value}** (bar {}: missed)", rounded(bar)),
             Some(bar) => format!("{value} (bar {})", rounded(bar)),
@@ -94,24 +86,13 @@ impl Setting {
             let line = text.lines().find(|line| line.starts_with(name))?;
             Some(line.split_once(':')?.1.trim().to_owned())
         };
-        let kilobytes = field(&meminfo, "MemTotal")
-            .and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-        let dirty = !shell::output(shell::program("git").args([
-            "status",
-            "--porcelain",
-            "--untracked-files=no",
-        ]))?
-        .is_empty();
-        let commit =
-            shell::output(shell::program("git").args(["rev-parse", "--short=12", "HEAD"]))?;
+        let kilobytes = field(&meminfo, "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+        let dirty =
+            !shell::output(shell::program("git").args(["status", "--porcelain", "--untracked-files=no"]))?.is_empty();
+        let commit = shell::output(shell::program("git").args(["rev-parse", "--short=12", "HEAD"]))?;
         Ok(Setting {
             date: shell::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?,
-            commit: commit
-                + if dirty {
-                    " with uncommitted changes"
-                } else {
-                    ""
-                },
+            commit: commit + if dirty { " with uncommitted changes" } else { "" },
             cpu: field(&cpuinfo, "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: kilobytes.unwrap_or_default() / f64::from(1 << 20),
@@ -124,14 +105,7 @@ impl Setting {
     /// The kind of machine, for the file's name: cores and processor.
     fn host_class(&self) -> String {
         let mut class = format!("{}x-", self.cores);
-        for c in self
-            .cpu
-            .to_lowercase()
-            .replace("(r)", "")
-            .replace("(tm)", "")
-            .replace(" cpu", "")
-            .chars()
-        {
+        for c in self.cpu.to_lowercase().replace("(r)", "").replace("(tm)", "").replace(" cpu", "").chars() {
             if c.is_ascii_alphanumeric() || c == '.' {
                 class.push(c);
             } else if !class.ends_with('-') {
@@ -173,30 +147,16 @@ impl Table {
             return text;
         };
         let names: Vec<&str> = first.figures.iter().map(|figure| figure.name).collect();
-        text += &format!(
-            "\n| case | answer | {} |\n|---|---|{}\n",
-            names.join(" | "),
-            "---|".repeat(names.len())
-        );
+        text += &format!("\n| case | answer | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
         for case in &self.cases {
             let figures: Vec<String> = case.figures.iter().map(Figure::shown).collect();
-            text += &format!(
-                "| {} | {} | {} |\n",
-                case.name,
-                case.answer,
-                figures.join(" | ")
-            );
+            text += &format!("| {} | {} | {} |\n", case.name, case.answer, figures.join(" | "));
         }
         text
     }
 
     fn json(&self) -> Value {
-        let figure = |figure: &Figure| {
-            (
-                figure.name.to_owned(),
-                json!({ "value": figure.value, "bar": figure.bar }),
-            )
-        };
+        let figure = |figure: &Figure| (figure.name.to_owned(), json!({ "value": figure.value, "bar": figure.bar }));
         let case = |case: &Case| {
             let figures: serde_json::Map<String, Value> = case.figures.iter().map(figure).collect();
             json!({ "name": case.name, "answer": case.answer, "figures": figures })
@@ -228,17 +188,12 @@ pub fn write(setting: &Setting, tables: &[Table]) -> Result<std::path::PathBuf> 
     let folder = shell::root().join("bench/results");
     fs::create_dir_all(&folder)?;
     let name = format!("{}-{}", setting.date, setting.host_class());
-    let text: String = std::iter::once(setting.markdown())
-        .chain(tables.iter().map(Table::markdown))
-        .collect();
+    let text: String = std::iter::once(setting.markdown()).chain(tables.iter().map(Table::markdown)).collect();
     let file = folder.join(format!("{name}.md"));
     fs::write(&file, text)?;
     let mut json = setting.json();
     json["workloads"] = tables.iter().map(Table::json).collect();
-    fs::write(
-        folder.join(format!("{name}.json")),
-        serde_json::to_string_pretty(&json)? + "\n",
-    )?;
+    fs::write(folder.join(format!("{name}.json")), serde_json::to_string_pretty(&json)? + "\n")?;
     Ok(file)
 }
 
@@ -251,28 +206,12 @@ mod tests {
         let case = |name: &str, value| Case {
             name: name.into(),
             answer: "right".into(),
-            figures: vec![
-                Figure::new("cpu_s_per_million", value).bar(Some(1.0)),
-                Figure::new("rows_per_s", 1e6),
-            ],
+            figures: vec![Figure::new("cpu_s_per_million", value).bar(Some(1.0)), Figure::new("rows_per_s", 1e6)],
         };
-        let table = Table {
-            title: "W1".into(),
-            shape: "5 events".into(),
-            cases: vec![case("q0", 0.9), case("q1", 1.25)],
-        };
-        assert_eq!(
-            table.missed(),
-            ["W1 q1: cpu_s_per_million 1.250 (bar 1: missed)"]
-        );
-        assert!(
-            table
-                .markdown()
-                .contains("| q0 | right | 0.900 (bar 1) | 1000000 |")
-        );
-        assert_eq!(
-            table.json()["cases"][1]["figures"]["cpu_s_per_million"]["value"],
-            1.25
-        );
+        let table =
+            Table { title: "W1".into(), shape: "5 events".into(), cases: vec![case("q0", 0.9), case("q1", 1.25)] };
+        assert_eq!(table.missed(), ["W1 q1: cpu_s_per_million 1.250 (bar 1: missed)"]);
+        assert!(table.markdown().contains("| q0 | right | 0.900 (bar 1) | 1000000 |"));
+        assert_eq!(table.json()["cases"][1]["figures"]["cpu_s_per_million"]["value"], 1.25);
     }
 }

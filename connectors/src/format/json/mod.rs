@@ -101,10 +101,11 @@ impl JsonRows {
         columns.filter(|(_, seen)| **seen != self.record).try_for_each(|(c, _)| value::missing(c, at))
     }
 
-    /// Makes the columns even again after a fault.
+    /// Makes the columns even again after a fault. Also those that have not grown: a nested value or
+    /// a text may have broken off within.
     fn roll_back(&mut self) {
         let rows = self.collected.len();
-        self.columns.iter_mut().filter(|c| c.len() > rows).for_each(|c| c.truncate(rows));
+        self.columns.iter_mut().for_each(|c| c.truncate(rows));
     }
 
     fn flush_if_full(&mut self, bytes: usize, out: &mut Decoded) {
@@ -129,13 +130,14 @@ fn describe(fault: &Fault, start: usize) -> String {
 impl Rows for JsonRows {
     fn lines(&mut self, start: u64, data: &Bytes, out: &mut Decoded) -> Result<()> {
         let valid = simdutf8::basic::from_utf8(data).is_ok();
-        let mut scan = Scan { data, at: lines::bom(start, data), lines: true };
+        let first = lines::bom(start, data);
+        let mut scan = Scan { data, at: first, lines: true };
         while scan.at < data.len() {
             if matches!(data[scan.at], b'\n' | b'\r') && lines::skip_empty(data, &mut scan.at) {
                 continue;
             }
             let from = scan.at;
-            let position = start + if from == lines::bom(start, data) { 0 } else { from as u64 };
+            let position = start + if from == first { 0 } else { from as u64 };
             if !valid && lines::reject_invalid(position, data, &mut scan.at, self.line_bytes_max, out) {
                 continue;
             }

@@ -1,0 +1,172 @@
+//! The arguments of every command.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Stream processing with exactly-once delivery: pipelines from files.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, about, propagate_version = true)]
+pub struct Args {
+    /// Print machine-readable JSON lines instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one pipeline in the foreground. Ctrl-C drains it; a second Ctrl-C stops it at once.
+    Run(Run),
+    /// Report every problem of pipeline files, with their places.
+    Check(Check),
+    /// Show what a pipeline becomes: operators, exchanges, state, guarantee per sink.
+    Plan(Plan),
+    /// List the kinds of node; with a name, all about one.
+    Components(Components),
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
+    /// Look at dead letters.
+    Dead(Dead),
+    /// Look at checkpoints.
+    State(State),
+    /// Print shell completions.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What says which file, with which parameters.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Given {
+    /// The pipeline file.
+    pub file: PathBuf,
+    /// Sets a parameter of the file.
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
+}
+
+/// Where the state of a pipeline lies.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct StateDir {
+    /// The state directory; `.millstream/NAME` beside the file by default.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    #[command(flatten)]
+    pub given: Given,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Dataflow workers.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Start over: removes the state that is there.
+    #[arg(long)]
+    pub fresh: bool,
+    /// End once every source has been read to its present end, also where more may come.
+    #[arg(long)]
+    pub until_done: bool,
+    /// Print nothing but problems.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Answer Prometheus at this address (loopback only), path /metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Check {
+    /// The pipeline files.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Sets a parameter of the files.
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
+    /// Print the schema of every edge as well.
+    #[arg(long)]
+    pub schemas: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    #[command(flatten)]
+    pub given: Given,
+    /// Dataflow workers.
+    #[arg(long, default_value_t = 1)]
+    pub workers: u16,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Components {
+    /// A kind of node.
+    pub kind: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Dead {
+    #[command(subcommand)]
+    pub command: DeadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// List dead letters, the newest last.
+    List(DeadList),
+    /// Show one dead letter whole.
+    Show(DeadShow),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeadList {
+    /// The pipeline file.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Only letters of this node.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only letters with this code.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// At most so many, the newest.
+    #[arg(long, default_value_t = 100)]
+    pub last: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeadShow {
+    /// The pipeline file.
+    pub file: PathBuf,
+    /// The letter's number, as `dead list` prints it.
+    pub number: usize,
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct State {
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Read everything that the newest checkpoint needs and report what is wrong.
+    Verify {
+        /// The pipeline file.
+        file: PathBuf,
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Bytes on disk, by what they are for.
+    Disk {
+        /// The pipeline file.
+        file: PathBuf,
+        #[command(flatten)]
+        state: StateDir,
+    },
+}

@@ -1,0 +1,89 @@
+//! `--metrics`: the job's counters as Prometheus text, on request.
+
+use millstream::metrics::NodeReading;
+use millstream::problem::{Place, Problem};
+use millstream::runtime::Job;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Answers until the program ends.
+pub struct Served;
+
+/// Longest request head that is read.
+const HEAD_BYTES_MAX: u64 = 32 << 10;
+
+/// Begins to answer at `address`.
+///
+/// # Errors
+/// When the address is not on this machine's loopback, or cannot be bound.
+pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Served, Problem> {
+    if !address.ip().is_loopback() {
+        return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only").found(address.to_string()).expected("127.0.0.1:PORT or [::1]:PORT"));
+    }
+    let listener = TcpListener::bind(address).map_err(|e| Problem::outside("CLI-METRICS", "cannot listen for metrics").at(Place::path(address.to_string())).found(e.to_string()))?;
+    let (job, pipeline) = (Arc::downgrade(job), pipeline.to_string());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // One at a time: a scraper that hangs up early is its own problem.
+            let _ = answer(stream, &pipeline, &job);
+        }
+    });
+    Ok(Served)
+}
+
+fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    let mut reader = BufReader::new(std::io::Read::take(stream.try_clone()?, HEAD_BYTES_MAX));
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let (status, body) = match (first.starts_with("GET /metrics "), job.upgrade()) {
+        (true, Some(job)) => ("200 OK", text(pipeline, &job)),
+        (true, None) => ("503 Service Unavailable", String::new()),
+        _ => ("404 Not Found", "the metrics are at /metrics\n".into()),
+    };
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+/// A family of metrics: its name, type and help, and how to read it from a node.
+type Family = (&'static str, &'static str, &'static str, fn(&NodeReading) -> Option<f64>);
+
+/// Everything that is counted per node.
+const FAMILIES: [Family; 10] = [
+    ("node_rows_in_total", "counter", "rows taken", |n| Some(n.rows_in as f64)),
+    ("node_rows_out_total", "counter", "rows sent", |n| Some(n.rows_out as f64)),
+    ("node_rows_filtered_total", "counter", "rows left out on purpose", |n| Some(n.filtered as f64)),
+    ("node_rows_dead_lettered_total", "counter", "rows that became dead letters", |n| Some(n.dead_lettered as f64)),
+    ("node_rows_dropped_total", "counter", "rows refused and dropped by policy", |n| Some(n.dropped as f64)),
+    ("node_bytes_in_total", "counter", "payload bytes read", |n| Some(n.bytes_in as f64)),
+    ("node_busy_seconds_total", "counter", "time spent working", |n| Some(n.busy_ns as f64 / 1e9)),
+    ("node_state_keys", "gauge", "keys held", |n| Some(n.state_keys as f64)),
+    ("node_state_bytes", "gauge", "bytes of state held", |n| Some(n.state_bytes as f64)),
+    ("node_watermark_seconds", "gauge", "watermark, seconds since the Unix epoch", |n| {
+        n.watermark.filter(|w| *w != i64::MAX).map(|w| w as f64 / 1e6)
+    }),
+];
+
+/// The counters as Prometheus text.
+pub fn text(pipeline: &str, job: &Job) -> String {
+    let status = job.status();
+    let mut out = String::new();
+    for (name, kind, help, read) in FAMILIES {
+        let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} {kind}");
+        for node in &status.nodes {
+            if let Some(value) = read(node) {
+                let _ = writeln!(out, "millstream_{name}{{pipeline=\"{pipeline}\",node=\"{}\"}} {value}", node.node);
+            }
+        }
+    }
+    let _ = writeln!(out, "# HELP millstream_checkpoint newest durable checkpoint\n# TYPE millstream_checkpoint gauge\nmillstream_checkpoint{{pipeline=\"{pipeline}\"}} {}", status.checkpoint);
+    let _ = writeln!(out, "# HELP millstream_memory_bytes bytes of batches alive\n# TYPE millstream_memory_bytes gauge\nmillstream_memory_bytes{{pipeline=\"{pipeline}\"}} {}", status.memory);
+    out
+}
