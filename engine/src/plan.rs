@@ -172,8 +172,8 @@ impl Pipeline {
     /// When an input names a node that does not exist yet: the order of the calls is the order of the graph.
     pub fn add(&mut self, node: Node) -> NodeId {
         assert!(node.inputs.iter().all(|i| i.from.0 < self.nodes.len()), "inputs are added before the nodes that read them");
-        let taken = self.nodes.iter().filter(|n| n.name == node.name && n.role == node.role).count();
-        let role = format!("{}.{taken}", node.role);
+        let same = |n: &&Node| n.name == node.name && n.role.rsplit_once('.').is_some_and(|(role, _)| role == node.role);
+        let role = format!("{}.{}", node.role, self.nodes.iter().filter(same).count());
         self.nodes.push(Node { role, ..node });
         NodeId(self.nodes.len() - 1)
     }

@@ -10,7 +10,7 @@ macro_rules! codes {
 
 codes! {
     SYNTAX = "PIPE-SYNTAX": "The text is not valid: YAML, TOML or JSON cannot be read, or uses what is not allowed here (anchors, aliases, merge keys, tags, two documents).";
-    LIMIT = "PIPE-LIMIT": "The file is larger, deeper or richer than the limits allow (1 MiB, depth 64, 50,000 values).";
+    LIMIT = "PIPE-LIMIT": "The file is larger, deeper or richer than the limits allow (1 MiB, depth 64, 50,000 values, 1,000 nodes).";
     DUPLICATE = "PIPE-DUPLICATE": "The same key or node stands twice; both places are given.";
     UNKNOWN_KEY = "PIPE-UNKNOWN-KEY": "A key that nobody reads; never ignored.";
     UNKNOWN_KIND = "PIPE-UNKNOWN-KIND": "No node kind has this name.";

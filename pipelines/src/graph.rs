@@ -56,17 +56,26 @@ fn plain_edges(document: &Document, index: &HashMap<&str, usize>) -> Vec<(usize,
 
 fn behind_wildcards(document: &Document, edges: &[(usize, usize)]) -> Vec<bool> {
     let mut behind: Vec<bool> = document.nodes.iter().map(|n| n.from.refs().any(|(_, r)| r.is_wildcard())).collect();
-    spread(&mut behind, edges);
+    spread(&mut behind, &followers(document.nodes.len(), edges.iter().copied()));
     behind
 }
 
+/// For each node those that follow it, each once.
+pub(crate) fn followers(nodes: usize, pairs: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<usize>> {
+    let mut next = vec![Vec::new(); nodes];
+    pairs.for_each(|(from, to)| next[from].push(to));
+    next.iter_mut().for_each(|list: &mut Vec<usize>| {
+        list.sort_unstable();
+        list.dedup();
+    });
+    next
+}
+
 /// Marks everything that is reached from what is marked.
-pub(crate) fn spread(marked: &mut [bool], edges: &[(usize, usize)]) {
-    let mut next: HashMap<usize, Vec<usize>> = HashMap::new();
-    edges.iter().for_each(|(from, to)| next.entry(*from).or_default().push(*to));
+pub(crate) fn spread(marked: &mut [bool], next: &[Vec<usize>]) {
     let mut open: Vec<usize> = (0..marked.len()).filter(|i| marked[*i]).collect();
     while let Some(i) = open.pop() {
-        for to in next.get(&i).into_iter().flatten() {
+        for to in &next[i] {
             if !std::mem::replace(&mut marked[*to], true) {
                 open.push(*to);
             }

@@ -4,6 +4,7 @@
 //! stand in `guarantee`, `checkpoint`, `dead_letters`, `connections` and `nodes`; descriptions, tests
 //! and the layout are taken as they are.
 
+use crate::PROBLEMS_MAX;
 use crate::codes;
 use crate::document::{Document, Parameter, ParameterType};
 use crate::secret::Secret;
@@ -268,6 +269,7 @@ fn walk(document: &Document, node: &Node, problems: &mut Vec<Problem>) {
         Value::String(text) if text.contains("${") => {
             for part in template::parts(text) {
                 match part {
+                    Part::Parameter(_) if problems.len() >= 2 * PROBLEMS_MAX => {}
                     Part::Parameter(name) if !document.parameters.iter().any(|p| p.name == name) => {
                         problems.push(unknown_parameter(
                             source,

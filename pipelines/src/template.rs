@@ -21,8 +21,8 @@ pub fn parts(text: &str) -> Vec<Part<'_>> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, behind) = rest.split_at(at);
-        if before.ends_with('$') {
-            all.push(Part::Text(&before[..before.len() - 1]));
+        if let Some(text) = before.strip_suffix('$') {
+            all.push(Part::Text(text));
             all.push(Part::Text(&behind[..2]));
             rest = &behind[2..];
             continue;

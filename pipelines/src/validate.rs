@@ -80,7 +80,11 @@ impl Validator<'_> {
             return out.extend(result.err());
         }
         if !self.type_fits(node, schema) {
-            return out.push(self.wrong_type(node, key, self.describe(schema)));
+            let mut problem = self.wrong_type(node, key, self.describe(schema));
+            if self.marks(schema, "x-secret") {
+                problem.found = None;
+            }
+            return out.push(problem);
         }
         match &node.value {
             Value::Number(n) => self.number(node, n, schema, key, out),

@@ -222,7 +222,10 @@ impl Follower {
 
     /// Finds out how the file is compressed and opens its content; `at_end` = nothing more will come.
     fn start_stream(&mut self, at_end: bool) -> Result<()> {
-        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else { return Ok(()) };
+        if !matches!(self.open, Open::Unknown(_)) {
+            return Ok(());
+        }
+        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else { unreachable!("just matched") };
         match self.compression(&file, at_end).map_err(|e| self.io("cannot read the file", &e))? {
             None => self.open = Open::Unknown(file),
             Some(compression) => {

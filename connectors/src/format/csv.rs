@@ -154,7 +154,7 @@ impl CsvRows {
             }
             Err(Fault(code, message)) => {
                 let rows = self.collected.len();
-                self.columns.iter_mut().filter(|c| c.len() > rows).for_each(|c| c.truncate(rows));
+                self.columns.iter_mut().for_each(|c| c.truncate(rows));
                 out.reject(position, code, message, lines::copy(line));
             }
         }

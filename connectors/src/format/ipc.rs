@@ -2,7 +2,7 @@
 //!
 //! Bodies compressed with LZ4 or zstd are refused as `IPC-DATA`.
 
-use super::rows::{COLUMNS_MAX, conform, places};
+use super::rows::{COLUMNS_MAX, conform, guarded, places};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -48,19 +48,19 @@ impl IpcRows {
 
     /// The next batch of the file, without the rows that are skipped.
     fn load(&mut self) -> Option<Result<()>> {
-        let batch = match self.batches.next() {
-            Some(Ok(batch)) => batch,
-            Some(Err(e)) => {
+        let batch = match guarded(|| self.batches.next().transpose()) {
+            Ok(Some(batch)) => batch,
+            Err(found) => {
                 return Some(Err(Problem::error("IPC-DATA", "the file cannot be read any further")
-                    .found(format!("{e}, behind row {}", self.row))));
+                    .found(format!("{found}, behind row {}", self.row))));
             }
-            None if self.skip > 0 => {
+            Ok(None) if self.skip > 0 => {
                 return Some(Err(Problem::error("IPC-START", "the file has fewer rows than have been read of it")
                     .found(format!("{} rows", self.row))
                     .expected(format!("{} more", self.skip))
                     .help("the file was replaced by another one; give it a new name")));
             }
-            None => return None,
+            Ok(None) => return None,
         };
         let skip = self.skip.min(batch.num_rows() as u64);
         self.skip -= skip;
@@ -105,10 +105,10 @@ fn batches(file: &File) -> Result<(SchemaRef, Batches)> {
     let read = file.read(&mut magic).map_err(|e| failed(&e))?;
     file.rewind().map_err(|e| failed(&e))?;
     let (schema, batches): (SchemaRef, Batches) = if &magic[..read] == b"ARROW1" {
-        let reader = FileReader::try_new_buffered(file, None).map_err(|e| failed(&e))?;
+        let reader = guarded(|| FileReader::try_new_buffered(file, None)).map_err(|e| failed(&e))?;
         (reader.schema(), Box::new(reader))
     } else {
-        let reader = StreamReader::try_new(BufReader::new(file), None).map_err(|e| failed(&e))?;
+        let reader = guarded(|| StreamReader::try_new(BufReader::new(file), None)).map_err(|e| failed(&e))?;
         (reader.schema(), Box::new(reader))
     };
     check_schema(&schema)?;

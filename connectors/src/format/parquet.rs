@@ -1,6 +1,6 @@
 //! Parquet files: read as a whole, row by row position; written with zstd.
 
-use super::rows::{COLUMNS_MAX, conform, places};
+use super::rows::{COLUMNS_MAX, conform, guarded, places};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -28,7 +28,8 @@ const GROUP_ROWS: usize = 128 * BATCH_ROWS;
 
 /// The rows of a Parquet file, in order, each batch with the position (row number) of its first row.
 pub struct ParquetRows {
-    reader: ParquetRecordBatchReader,
+    /// `None` behind an error.
+    reader: Option<ParquetRecordBatchReader>,
     schema: SchemaRef,
     row: u64,
     rows: u64,
@@ -64,13 +65,9 @@ impl ParquetRows {
         let roots = places(builder.schema(), &schema)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
         let offset = usize::try_from(start_row).map_err(|_| footer("more rows than this machine can count"))?;
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .with_offset(offset)
-            .build()
-            .map_err(|e| broken(&e))?;
-        Ok(ParquetRows { reader, schema, row: start_row, rows })
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS).with_offset(offset);
+        let reader = guarded(|| builder.build()).map_err(|e| footer(&e))?;
+        Ok(ParquetRows { reader: Some(reader), schema, row: start_row, rows })
     }
 
     /// Number of rows of the whole file.
@@ -86,13 +83,16 @@ impl Iterator for ParquetRows {
     /// `PARQUET-DATA` for a broken page, `FORMAT-TYPE` where values do not fit the declared type. Nothing
     /// can be read behind an error.
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.reader.next()? {
-            Ok(batch) => batch,
-            Err(e) => {
+        let mut reader = self.reader.take()?;
+        let read = guarded(|| reader.next().transpose());
+        let batch = match read {
+            Ok(batch) => batch?,
+            Err(found) => {
                 return Some(Err(Problem::error("PARQUET-DATA", "the file cannot be read any further")
-                    .found(format!("{e}, at row {}", self.row))));
+                    .found(format!("{found}, at row {}", self.row))));
             }
         };
+        self.reader = Some(reader);
         let row = self.row;
         self.row += batch.num_rows() as u64;
         Some(conform(&batch, &self.schema).map(|batch| (row, batch)))
@@ -102,7 +102,7 @@ impl Iterator for ParquetRows {
 fn builder(file: &File) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     check_tail(file)?;
     let file = file.try_clone().map_err(|e| footer(&e.to_string()))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| footer(&e.to_string()))?;
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|e| footer(&e))?;
     check_metadata(builder.metadata())?;
     Ok(builder)
 }
@@ -146,10 +146,6 @@ fn check_metadata(metadata: &ParquetMetaData) -> Result<()> {
 
 fn footer(found: &str) -> Problem {
     Problem::error("PARQUET-FOOTER", "the file is no complete Parquet file").found(found)
-}
-
-fn broken(error: &ParquetError) -> Problem {
-    Problem::error("PARQUET-FOOTER", "the file's metadata is broken").found(error.to_string())
 }
 
 fn limit(found: String, expected: String) -> Problem {

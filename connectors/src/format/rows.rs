@@ -5,10 +5,24 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream::batch::record_batch;
 use millstream::{Problem, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Columns that a file may have: bounds the work that a hostile file can ask for.
 pub(super) const COLUMNS_MAX: usize = 10_000;
+
+/// Runs a step of a reader that is not ours. Readers of files have been seen to panic on damaged
+/// metadata; for the caller that is a broken file like any other.
+pub(super) fn guarded<T, E: ToString>(step: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(match panic.downcast::<String>() {
+            Ok(text) => format!("damaged metadata: {text}"),
+            Err(_) => "damaged metadata".to_owned(),
+        }),
+    }
+}
 
 /// The places of the wanted columns in the file.
 pub(super) fn places(file: &Schema, wanted: &Schema) -> Result<Vec<usize>> {

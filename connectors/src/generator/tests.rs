@@ -47,13 +47,12 @@ fn read(config: GeneratorConfig, resume: bool) -> Vec<Vec<String>> {
 
 #[test]
 fn the_bytes_are_those_of_the_benchmark_files() {
-    for (bytes, hash) in [(nexmark(10_000), NEXMARK_HASH), (logs(10_000), LOGS_HASH)] {
-        assert_eq!(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)), hash);
+    for (bytes, crc, len) in [(nexmark(10_000), 0x5ddc_d681, 2018014), (logs(10_000), 0x4149_94b8, 1804017)] {
+        let mut found = flate2::Crc::new();
+        found.update(&bytes);
+        assert_eq!((found.sum(), bytes.len()), (crc, len));
     }
 }
-
-const NEXMARK_HASH: &str = "@N";
-const LOGS_HASH: &str = "@L";
 
 #[test]
 fn rows_say_what_lines_say() {

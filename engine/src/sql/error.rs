@@ -25,9 +25,8 @@ pub(super) fn problem(error: &DataFusionError, text: &str) -> Problem {
     {
         problem = problem.at(Place::text(text, span.start.line as usize, span.start.column as usize));
     }
-    match &mut problem.place {
-        Some(Place::Text { file, .. }) => *file = text.to_owned(),
-        _ => {}
+    if let Some(Place::Text { file, .. }) = &mut problem.place {
+        *file = text.to_owned();
     }
     problem
 }
@@ -124,6 +123,9 @@ fn schema(error: &SchemaError) -> Problem {
 
 /// Names the columns that are there and the nearest of them.
 pub(super) fn unknown_column(name: &str, columns: &[&str], at: Option<(usize, usize)>) -> Problem {
+    if CLOCK_FUNCTIONS.contains(&name) {
+        return unknown_function(name);
+    }
     let problem = Problem::error("SQL-UNKNOWN-COLUMN", format!("there is no column `{name}`"))
         .found(name)
         .expected(format!("one of {}", columns.join(", ")));
@@ -150,7 +152,7 @@ fn plan(text: &str) -> Problem {
         return Problem::error("SQL-UNKNOWN-INPUT", format!("there is no input `{name}`"))
             .help("name it under `from`, as in `from: { name: node }`");
     }
-    let is_type = ["coerce", "type", "argument", "signature", "cast"].iter().any(|w| line.to_lowercase().contains(w));
+    let is_type = ["boolean", "coerce", "type", "argument", "signature", "cast"].iter().any(|w| line.to_lowercase().contains(w));
     if is_type { Problem::error("SQL-TYPE", line) } else { Problem::error("SQL-PLAN", line) }
 }
 

@@ -4,7 +4,6 @@ use super::caps::capped;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
-use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use std::collections::BTreeMap;
@@ -93,8 +92,17 @@ impl Catalog {
         inputs: impl IntoIterator<Item = (&'a str, SchemaRef)>,
         relations: Vec<Arc<dyn RelationPlanner>>,
     ) -> Catalog {
-        let source = |schema| Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>;
+        let source = |schema| Arc::new(Source(schema)) as Arc<dyn TableSource>;
         Catalog { inputs: inputs.into_iter().map(|(n, s)| (n.to_owned(), source(s))).collect(), relations }
+    }
+}
+
+/// An input as DataFusion sees it; takes over no filter, so that all stay in the plan.
+struct Source(SchemaRef);
+
+impl TableSource for Source {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
     }
 }
 

@@ -75,7 +75,8 @@ impl Writer {
         self.bytes.extend([0; FRAME]);
         self.bytes.extend(&head);
         let body = self.bytes.len();
-        write_rows(&mut self.bytes, rows).map_err(|e| Problem::internal(format!("cannot encode a state block: {e}")))?;
+        write_rows(&mut self.bytes, rows)
+            .map_err(|e| Problem::internal(format!("cannot encode a state block: {e}")))?;
         let too_big = |_| Problem::error("STATE-BLOCK-SIZE", "a state block is over 4 GiB").node(id);
         let body_len = u32::try_from(self.bytes.len() - body).map_err(too_big)?;
         let crc = crc32c::crc32c(&self.bytes[at + FRAME..]);
@@ -198,7 +199,9 @@ pub fn read_all(file: &[u8]) -> Result<Vec<(Listed, StateBlock)>> {
     let mut blocks = Vec::new();
     for listed in read_directory(&file[at..at + len], trailer)? {
         let frame = usize::try_from(listed.at).ok().zip(usize::try_from(listed.len).ok());
-        let bytes = frame.and_then(|(at, len)| file.get(at..at.checked_add(len)?)).ok_or_else(|| bad("a block outside the file"))?;
+        let bytes = frame
+            .and_then(|(at, len)| file.get(at..at.checked_add(len)?))
+            .ok_or_else(|| bad("a block outside the file"))?;
         let block = read_block(&listed, bytes)?;
         blocks.push((listed, block));
     }

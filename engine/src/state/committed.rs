@@ -64,7 +64,9 @@ impl Committed {
     pub fn read_attached(&self, attached: &AttachedRef) -> Result<Bytes> {
         let file = &attached.file;
         let bytes = self.store.get(&file.name)?.ok_or_else(|| missing(&*self.store, &file.name))?;
-        if !sabotage::planted("skip_checksum") && (bytes.len() as u64 != file.len || blake3::hash(&bytes).to_hex().as_str() != file.blake3) {
+        if !sabotage::planted("skip_checksum")
+            && (bytes.len() as u64 != file.len || blake3::hash(&bytes).to_hex().as_str() != file.blake3)
+        {
             return Err(damaged(&*self.store, &file.name, "other bytes than were written"));
         }
         Ok(bytes)
@@ -87,7 +89,10 @@ pub(crate) fn missing(store: &dyn Store, name: &str) -> Problem {
 
 /// A file that a record names is not what it was.
 pub(crate) fn damaged(store: &dyn Store, name: &str, found: &str) -> Problem {
-    Problem::outside("STATE-CORRUPT-FILE", "a state file is damaged").at(store.place(name)).found(found).help(DAMAGE_HELP)
+    Problem::outside("STATE-CORRUPT-FILE", "a state file is damaged")
+        .at(store.place(name))
+        .found(found)
+        .help(DAMAGE_HELP)
 }
 
 /// How much of a file is read at a time while it is hashed, in bytes.
@@ -144,7 +149,9 @@ pub(crate) fn load(store: &dyn Store, body: &Checkpoint) -> Result<Live> {
     let blocks = |id: &str, runs: &[Run]| -> Result<Vec<BlockAt>> {
         let mut out = Vec::new();
         for (file, from, to) in runs {
-            let file = files.get(*file as usize).ok_or_else(|| Problem::internal("a record names a file that it does not list"))?;
+            let file = files
+                .get(*file as usize)
+                .ok_or_else(|| Problem::internal("a record names a file that it does not list"))?;
             for index in *from as usize..*to as usize {
                 match file.blocks.get(index) {
                     Some(listed) if listed.header.id == id => out.push(BlockAt { file: file.clone(), index }),
@@ -156,7 +163,11 @@ pub(crate) fn load(store: &dyn Store, body: &Checkpoint) -> Result<Live> {
     };
     let mut state = std::collections::BTreeMap::new();
     for (id, s) in &body.state {
-        let live = LiveState { fingerprint: s.fingerprint.clone(), base: blocks(id, &s.base)?, deltas: blocks(id, &s.deltas)? };
+        let live = LiveState {
+            fingerprint: s.fingerprint.clone(),
+            base: blocks(id, &s.base)?,
+            deltas: blocks(id, &s.deltas)?,
+        };
         state.insert(id.clone(), live);
     }
     Ok(Live { state, attached: body.attached.clone() })

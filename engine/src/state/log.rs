@@ -24,7 +24,7 @@ use crate::operator::{Change, StateBlock};
 use crate::problem::{Domain, Problem, Result, Retry};
 use crate::time::{Epoch, Micros};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 mod open;
 pub(crate) use open::read_chain;
@@ -84,7 +84,8 @@ pub struct CheckpointBody {
     pub state: Vec<StateDelta>,
     /// States that begin anew: what they had is dropped before `state` is applied.
     pub drop_state: Vec<String>,
-    /// Compacted states, each finished from a [`Compaction`].
+    /// Compacted states, each finished from a [`Compaction`]. One whose compaction was abandoned, or
+    /// whose state was dropped since, is ignored.
     pub bases: Vec<StateBase>,
     /// Outboxes and dead letters of this checkpoint.
     pub attach: Vec<Attach>,
@@ -133,11 +134,13 @@ pub struct Attach {
     pub bytes: Vec<u8>,
 }
 
-/// A compaction that runs: can be sent to another thread. While it runs its files are not deleted.
+/// A compaction that runs: can be sent to another thread. Its files are not deleted while it is held,
+/// even if it is abandoned or its state is dropped.
 #[derive(Clone, Debug)]
 pub struct Compaction {
     id: String,
     from: Committed,
+    _pin: Arc<()>,
 }
 
 impl Compaction {
@@ -173,8 +176,6 @@ pub enum CommitOutcome {
 #[derive(Debug)]
 struct Running {
     upto: u64,
-    /// Its files.
-    names: BTreeSet<String>,
     /// Segments dropped since `upto`: the base may still have them.
     drops: Vec<(String, i64)>,
 }
@@ -197,6 +198,8 @@ pub struct CommitLog {
     tail: Option<Committed>,
     before: BTreeSet<String>,
     running: BTreeMap<String, Running>,
+    /// The files of compactions that are held.
+    pins: Vec<(Weak<()>, BTreeSet<String>)>,
     /// How often a commit has failed: makes the names of its files new.
     failures: u64,
     dead: Option<Problem>,
@@ -204,7 +207,10 @@ pub struct CommitLog {
 
 impl std::fmt::Debug for CommitLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CommitLog").field("generation", &self.generation).field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("CommitLog")
+            .field("generation", &self.generation)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,6 +218,8 @@ impl std::fmt::Debug for CommitLog {
 struct Draft {
     puts: Vec<(String, Vec<u8>)>,
     live: Live,
+    /// States whose compaction is over: its base is here, or the state begins anew.
+    ended: Vec<String>,
     /// Segments dropped, for the compactions that run.
     drops: Vec<(String, String, i64)>,
 }
@@ -284,7 +292,8 @@ impl CommitLog {
 
     /// Encodes the files and works out what is live with them.
     fn draft(&self, body: &CheckpointBody) -> Result<Draft> {
-        let mut draft = Draft { puts: Vec::new(), live: (*self.live).clone(), drops: Vec::new() };
+        let mut draft =
+            Draft { puts: Vec::new(), live: (*self.live).clone(), ended: body.drop_state.clone(), drops: Vec::new() };
         for id in &body.drop_state {
             draft.live.state.remove(id);
         }
@@ -297,12 +306,11 @@ impl CommitLog {
     }
 
     fn draft_base(&self, draft: &mut Draft, body: &CheckpointBody, n: usize, base: &StateBase) -> Result<()> {
-        let Some(running) = self.running.get(&base.id).filter(|r| r.upto == base.upto) else {
-            return Err(Problem::internal(format!("a base of state {} without a compaction of it", base.id)));
-        };
-        // Dropped by this very checkpoint, or before.
-        let Some(live) = draft.live.state.get_mut(&base.id) else { return Ok(()) };
-        let dropped = |b: &StateBlock| running.drops.iter().any(|(table, segment)| *table == b.table && *segment == b.segment);
+        let running = self.running.get(&base.id).filter(|r| r.upto == base.upto);
+        // Given up meanwhile, or the state was dropped.
+        let Some((running, live)) = running.zip(draft.live.state.get_mut(&base.id)) else { return Ok(()) };
+        let dropped =
+            |b: &StateBlock| running.drops.iter().any(|(table, segment)| *table == b.table && *segment == b.segment);
         let mut writer = block::Writer::default();
         for b in remaining(&base.blocks).filter(|(b, _)| !dropped(b)) {
             writer.add(&base.id, &b.0.table, b.0.segment, b.1)?;
@@ -314,6 +322,7 @@ impl CommitLog {
             live.base = all_blocks(&file);
             draft.puts.push((file.file.name.clone(), bytes));
         }
+        draft.ended.push(base.id.clone());
         Ok(())
     }
 
@@ -350,7 +359,9 @@ impl CommitLog {
 
     fn draft_attached(&self, draft: &mut Draft, body: &CheckpointBody) {
         let released = |a: &AttachedRef| {
-            body.release.iter().any(|(kind, owner, upto)| *kind == a.kind && *owner == a.owner && a.file.checkpoint <= *upto)
+            body.release
+                .iter()
+                .any(|(kind, owner, upto)| *kind == a.kind && *owner == a.owner && a.file.checkpoint <= *upto)
         };
         draft.live.attached.retain(|a| !released(a));
         for (n, attach) in body.attach.iter().enumerate() {
@@ -364,7 +375,13 @@ impl CommitLog {
         }
     }
 
-    fn data_file(&self, writer: block::Writer, checkpoint: u64, class: &str, n: Option<usize>) -> Result<(Arc<DataFile>, Vec<u8>)> {
+    fn data_file(
+        &self,
+        writer: block::Writer,
+        checkpoint: u64,
+        class: &str,
+        n: Option<usize>,
+    ) -> Result<(Arc<DataFile>, Vec<u8>)> {
         let (bytes, blocks) = writer.finish()?;
         let file = file_ref(self.file_name(class, checkpoint, n), &bytes, checkpoint);
         Ok((Arc::new(DataFile { file, blocks }), bytes))
@@ -387,7 +404,9 @@ impl CommitLog {
             match self.store.put_if_absent(name, bytes)? {
                 PutOutcome::Created => {}
                 PutOutcome::Exists => {
-                    return Err(Problem::internal("a file of this generation is there already").at(self.store.place(name)));
+                    return Err(
+                        Problem::internal("a file of this generation is there already").at(self.store.place(name))
+                    );
                 }
             }
             match file_class(name) {
@@ -432,9 +451,14 @@ impl CommitLog {
         }
     }
 
-    /// Puts a record. `Some(newest)` = it does not count, since another has that number or a higher one.
+    /// Puts a checkpoint record. `Some(newest)` = it does not count.
     fn put_record(&self, number: u64, bytes: &[u8]) -> Result<Option<u64>> {
-        put_record(&*self.store, number, bytes)
+        match put_record(&*self.store, number, bytes)? {
+            // The reply to an earlier attempt may have been lost. Its generation makes a checkpoint
+            // record ours alone, so the same bytes are our own.
+            Some(newest) if newest == number && is_same(&*self.store, number, bytes)? => Ok(None),
+            outcome => Ok(outcome),
+        }
     }
 
     fn fenced_by(&self, newest: u64) -> CommitOutcome {
@@ -449,12 +473,8 @@ impl CommitLog {
     /// The record is there: it is the tail now.
     fn advance(&mut self, record: Record, bytes: &[u8], draft: Draft) -> Committed {
         let body = Arc::new(record.checkpoint.expect("a commit writes a checkpoint record"));
-        for base_of in self.running.keys().cloned().collect::<Vec<_>>() {
-            let base_is_in = draft.puts.iter().any(|(name, _)| file_class(name) == Some("base"))
-                && draft.live.state.get(&base_of).is_some_and(|s| s.base.first().is_some_and(|b| b.file.file.checkpoint == body.checkpoint));
-            if base_is_in || !draft.live.state.contains_key(&base_of) {
-                self.running.remove(&base_of);
-            }
+        for id in &draft.ended {
+            self.running.remove(id);
         }
         for (id, table, segment) in draft.drops {
             if let Some(running) = self.running.get_mut(&id) {
@@ -499,9 +519,10 @@ impl CommitLog {
             return None;
         }
         let names = live.blocks().map(|b| b.file.file.name.clone()).collect();
-        let running = Running { upto: self.checkpoint, names, drops: Vec::new() };
-        self.running.insert(id.to_string(), running);
-        Some(Compaction { id: id.to_string(), from })
+        let pin = Arc::new(());
+        self.pins.push((Arc::downgrade(&pin), names));
+        self.running.insert(id.to_string(), Running { upto: self.checkpoint, drops: Vec::new() });
+        Some(Compaction { id: id.to_string(), from, _pin: pin })
     }
 
     /// Gives a compaction up.
@@ -523,7 +544,8 @@ impl CommitLog {
         }
         let mut kept = self.live.names();
         kept.extend(self.before.iter().cloned());
-        kept.extend(self.running.values().flat_map(|r| r.names.iter().cloned()));
+        self.pins.retain(|(pin, _)| pin.strong_count() > 0);
+        kept.extend(self.pins.iter().flat_map(|(_, names)| names.iter().cloned()));
         let mut deleted = self.delete_data(&kept)?;
         for entry in records {
             if record::number(&entry.name).is_some_and(|n| n < self.oldest) {
@@ -561,14 +583,12 @@ fn put_record(store: &dyn Store, number: u64, bytes: &[u8]) -> Result<Option<u64
     match put {
         _ if newest > number => Ok(Some(newest)),
         PutOutcome::Created => Ok(None),
-        // The reply to an earlier attempt may have been lost: then these are our own bytes.
-        PutOutcome::Exists if is_same(store, &name, bytes)? => Ok(None),
         PutOutcome::Exists => Ok(Some(newest)),
     }
 }
 
-fn is_same(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<bool> {
-    let there = store.get(name).map_err(|p| p.kind(Domain::Outside, Retry::Unknown))?;
+fn is_same(store: &dyn Store, number: u64, bytes: &[u8]) -> Result<bool> {
+    let there = store.get(&record::name(number)).map_err(|p| p.kind(Domain::Outside, Retry::Unknown))?;
     Ok(there.as_deref() == Some(bytes))
 }
 
@@ -576,7 +596,9 @@ fn is_same(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<bool> {
 fn remaining(blocks: &[StateBlock]) -> impl Iterator<Item = (&StateBlock, &arrow::array::RecordBatch)> {
     blocks.iter().enumerate().filter_map(|(i, b)| {
         let Change::Rows(rows) = &b.change else { return None };
-        let gone = |later: &StateBlock| matches!(later.change, Change::Drop) && later.table == b.table && later.segment == b.segment;
+        let gone = |later: &StateBlock| {
+            matches!(later.change, Change::Drop) && later.table == b.table && later.segment == b.segment
+        };
         (!blocks[i + 1..].iter().any(gone)).then_some((b, rows))
     })
 }

@@ -35,8 +35,7 @@ mod tests;
 
 pub use committed::Committed;
 pub use log::{
-    Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase,
-    StateDelta,
+    Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase, StateDelta,
 };
 pub use store::{Entry, LocalStore, PutOutcome, Store};
 pub use verify::{Report, Usage, usage, verify};

@@ -19,9 +19,16 @@ const KEPT: usize = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 enum Record {
     Deleted,
-    Generation { g: u8, data: u8 },
+    Generation {
+        g: u8,
+        data: u8,
+    },
     /// Checkpoint `e` of generation `g`; its state file and that of the checkpoint before are live.
-    Checkpoint { g: u8, e: u8, before: Option<(u8, u8)> },
+    Checkpoint {
+        g: u8,
+        e: u8,
+        before: Option<(u8, u8)>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -175,7 +182,8 @@ impl World {
         let newer = mutant == "collect_newer_generations";
         self.files.retain(|f| keep.contains(&Some(*f)) || (f.0 > p.g && !newer));
         self.hidden.retain(|(e, g, _)| p.tail.is_none_or(|t| *e >= t.1) || *g > p.g);
-        let last_two = self.log[..p.known].iter().enumerate().rev().filter(|(_, r)| matches!(r, Record::Checkpoint { .. })).nth(1);
+        let last_two =
+            self.log[..p.known].iter().enumerate().rev().filter(|(_, r)| matches!(r, Record::Checkpoint { .. })).nth(1);
         let oldest = p.known.saturating_sub(KEPT).min(last_two.map_or(0, |(i, _)| i));
         for record in &mut self.log[..oldest] {
             *record = Record::Deleted;

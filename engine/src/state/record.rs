@@ -16,8 +16,7 @@ use std::collections::BTreeMap;
 pub const VERSION: u32 = 1;
 
 /// What to do about damage.
-pub(crate) const DAMAGE_HELP: &str =
-    "nothing was changed; run `millstream state verify` to see what else is damaged, then restore the directory from a backup";
+pub(crate) const DAMAGE_HELP: &str = "nothing was changed; run `millstream state verify` to see what else is damaged, then restore the directory from a backup";
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,7 +150,8 @@ pub fn hash(bytes: &[u8]) -> String {
 
 /// A record's bytes.
 pub fn encode(record: &Record) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(record).map_err(|e| Problem::internal(format!("cannot encode a record: {e}")))?;
+    let mut bytes =
+        serde_json::to_vec(record).map_err(|e| Problem::internal(format!("cannot encode a record: {e}")))?;
     let sum = hash(&bytes);
     bytes.extend(format!("\nblake3 {sum}\n").bytes());
     Ok(bytes)
@@ -165,7 +165,10 @@ pub fn decode(bytes: &[u8], number: u64, place: Place) -> Result<Record> {
             .found(found)
             .help(DAMAGE_HELP)
     };
-    let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| bad(format!("{} bytes without a line end", bytes.len())))?;
+    let end = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .ok_or_else(|| bad(format!("{} bytes without a line end", bytes.len())))?;
     let (line, rest) = bytes.split_at(end);
     if !sabotage::planted("skip_checksum") && rest != format!("\nblake3 {}\n", hash(line)).as_bytes() {
         return Err(bad("a wrong checksum".into()));

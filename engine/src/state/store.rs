@@ -101,13 +101,7 @@ impl LocalStore {
         if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs.sync_dir(parent).map_err(|e| wrap("cannot sync the parent directory", e))?;
         }
-        Ok(Arc::new(LocalStore {
-            dir,
-            fs,
-            temporary: AtomicU64::new(0),
-            poison: Mutex::default(),
-            lock: Some(lock),
-        }))
+        Ok(Arc::new(LocalStore { dir, fs, temporary: AtomicU64::new(0), poison: Mutex::default(), lock: Some(lock) }))
     }
 
     /// Opens a directory for looking only, also while a pipeline runs on it: puts and deletes fail.
@@ -192,7 +186,9 @@ impl Store for LocalStore {
         match linked {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(PutOutcome::Exists),
-            Err(e) if is_full(&e) => return Err(failed("cannot link a file to its name", &path, &e, bytes.len() as u64)),
+            Err(e) if is_full(&e) => {
+                return Err(failed("cannot link a file to its name", &path, &e, bytes.len() as u64));
+            }
             // Whether the name is there is for the next start to find out.
             Err(e) => {
                 let problem = failed("cannot link a file to its name", &path, &e, 0);
@@ -229,9 +225,9 @@ impl Store for LocalStore {
                 continue;
             }
             match self.fs.list(&self.path(class)) {
-                Ok(files) => found.extend(
-                    files.into_iter().map(|(name, len)| Entry { name: format!("{start}{name}"), len }),
-                ),
+                Ok(files) => {
+                    found.extend(files.into_iter().map(|(name, len)| Entry { name: format!("{start}{name}"), len }))
+                }
                 Err(e) if e.kind() == ErrorKind::NotFound && self.lock.is_none() => {}
                 Err(e) => return Err(failed("cannot list", &self.path(class), &e, 0)),
             }
@@ -330,8 +326,10 @@ fn is_full(error: &io::Error) -> bool {
 /// A failed call as a problem. `needed` is what was to be written, in bytes.
 fn failed(what: &str, path: &Path, error: &io::Error, needed: u64) -> Problem {
     let problem = match error.kind() {
-        _ if is_full(error) => Problem::outside("STATE-DISK-FULL", format!("{what}: the disk is full, {needed} bytes are needed"))
-            .help("free space on this disk; the pipeline goes on by itself"),
+        _ if is_full(error) => {
+            Problem::outside("STATE-DISK-FULL", format!("{what}: the disk is full, {needed} bytes are needed"))
+                .help("free space on this disk; the pipeline goes on by itself")
+        }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             Problem::error("STATE-DIR", what).help("the state directory must belong to this user and be writable")
         }

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::codes;
 use crate::document::{Fields, Node};
-use crate::graph::spread;
+use crate::graph::{followers, spread};
 use crate::types::Type;
 use millstream_problem::{Problem, nearest};
 
@@ -46,9 +46,9 @@ fn field(c: &Check<'_>, name: &str, span: crate::source::Span, schema: &Fields) 
 /// Notes windows that no event time reaches: there arrival counts.
 fn arrival(c: &mut Check<'_>) {
     let nodes = &c.document.nodes;
-    let pairs: Vec<(usize, usize)> = c.edges.iter().filter(|e| e.port != "errors").map(|e| (e.from, e.to)).collect();
+    let pairs = c.edges.iter().filter(|e| e.port != "errors").map(|e| (e.from, e.to));
     let mut timed: Vec<bool> = nodes.iter().map(|n| n.event_time.is_some()).collect();
-    spread(&mut timed, &pairs);
+    spread(&mut timed, &followers(nodes.len(), pairs));
     let silent: Vec<&Node> =
         nodes.iter().zip(&timed).filter(|(n, timed)| !**timed && has_windows(c, n)).map(|(n, _)| n).collect();
     for node in silent {

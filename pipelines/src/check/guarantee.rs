@@ -6,7 +6,7 @@ use super::Check;
 use crate::catalogue::{Catalogue, Guarantee, Role};
 use crate::codes;
 use crate::document::{Document, Node};
-use crate::graph::{edges, spread};
+use crate::graph::{edges, followers, spread};
 use millstream_problem::Problem;
 
 /// The label of one sink.
@@ -29,7 +29,7 @@ pub fn guarantees(
     catalogue: &Catalogue,
     of: &dyn Fn(&Node) -> Option<Guarantee>,
 ) -> Vec<SinkGuarantee> {
-    let pairs: Vec<(usize, usize)> = edges(document).iter().map(|e| (e.to, e.from)).collect();
+    let back = followers(document.nodes.len(), edges(document).iter().map(|e| (e.to, e.from)));
     let promise =
         |n: &Node| of(n).or_else(|| catalogue.kind(&n.kind).map(|k| k.guarantee)).unwrap_or(Guarantee::ExactlyOnce);
     let mut all = Vec::new();
@@ -39,7 +39,7 @@ pub fn guarantees(
         }
         let mut before = vec![false; document.nodes.len()];
         before[i] = true;
-        spread(&mut before, &pairs);
+        spread(&mut before, &back);
         // A sink before this one is there for its errors only, which leave in the same commit as its
         // progress: what it promises outside does not weaken them.
         let is_sink = |n: usize| catalogue.kind(&document.nodes[n].kind).is_some_and(|k| k.role == Role::Sink);

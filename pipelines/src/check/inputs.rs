@@ -5,6 +5,7 @@ use crate::catalogue::{Inputs as Takes, KindInfo, Role};
 use crate::codes;
 use crate::document::{Inputs, Node, NodeRef};
 use millstream_problem::{Problem, nearest};
+use std::collections::HashSet;
 
 pub(super) fn check(c: &mut Check<'_>, node: &Node) {
     for (_, r) in node.from.refs() {
@@ -96,6 +97,7 @@ fn shape(c: &Check<'_>, node: &Node, kind: &KindInfo) -> Option<Problem> {
 
 /// Sources and transforms whose records nobody reads.
 pub(super) fn unused(c: &mut Check<'_>) {
+    let taken: HashSet<(usize, &str)> = c.edges.iter().map(|e| (e.from, e.port.as_str())).collect();
     let mut found = Vec::new();
     for (i, node) in c.document.nodes.iter().enumerate() {
         let Some(kind) = c.kind(node).filter(|k| k.role != Role::Sink) else {
@@ -104,7 +106,7 @@ pub(super) fn unused(c: &mut Check<'_>) {
         let Some(ports) = ports(node, kind) else {
             continue;
         };
-        let read = |port: &str| c.edges.iter().any(|e| e.from == i && e.port == port);
+        let read = |port: &str| taken.contains(&(i, port));
         let idle: Vec<&str> =
             ports.iter().map(String::as_str).filter(|p| *p != "errors" && *p != "late" && !read(p)).collect();
         let all = ports.iter().filter(|p| *p != "errors" && *p != "late").count();

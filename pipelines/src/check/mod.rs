@@ -81,9 +81,11 @@ impl<'a> Check<'a> {
     fn find(&self, source: &Source, name: &str, span: Span) -> Result<&'a Node, Problem> {
         self.document.node(name).ok_or_else(|| {
             let problem = source.error(span, codes::DANGLING, format!("there is no node `{name}`"));
-            match nearest(name, self.names()) {
+            // Of very many problems few are shown: no time for suggestions then.
+            let near = (self.problems.len() < 2 * PROBLEMS_MAX).then(|| nearest(name, self.names())).flatten();
+            match near {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem.expected(format!("one of {}", self.names().collect::<Vec<_>>().join(", "))),
+                None => problem.expected(format!("one of {}", self.names().take(50).collect::<Vec<_>>().join(", "))),
             }
         })
     }

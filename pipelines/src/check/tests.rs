@@ -1,5 +1,7 @@
 //! A table of bad files, each with the code, line and column of all its problems.
 
+#![allow(clippy::print_stdout)] // Seeds and times, for whom a test fails.
+
 use super::*;
 use crate::catalogue::{Guarantee, Inputs};
 use crate::document::tests::{FIRST, SECOND};
@@ -597,6 +599,34 @@ nodes:
             "there is no secret `pw`",
         ]
     );
+}
+
+/// Goal: no graph takes long. Method: the most nodes there may be, in the shapes that cost most.
+#[test]
+fn the_largest_graphs_are_checked_at_once() {
+    let head = "version: 1\nname: t\nguarantee: exactly_once\nnodes:\n";
+    let many = |f: &dyn Fn(usize) -> String| (0..crate::document::NODES_MAX).map(f).collect::<String>();
+    let shapes = [
+        ("dangling", many(&|i| format!("  n{i}: {{ kind: filter, from: gone{i}, where: x }}\n"))),
+        (
+            "wildcards",
+            many(&|i| match i % 2 {
+                0 => format!("  n{i}: {{ kind: stdout, from: '*.errors' }}\n"),
+                _ => format!("  n{i}: {{ kind: file_source, path: x, format: text }}\n"),
+            }),
+        ),
+        ("backwards", many(&|i| format!("  n{i}: {{ kind: filter, from: n{}, where: x }}\n", i + 1))),
+    ];
+    for (name, nodes) in shapes {
+        let start = std::time::Instant::now();
+        let problems = all(&format!("{head}{nodes}"));
+        println!("{name}: {} problems in {:?}", problems.len(), start.elapsed());
+        assert!(!problems.is_empty() && problems.len() <= PROBLEMS_MAX);
+        assert!(start.elapsed().as_secs() < 5, "{name}: {:?}", start.elapsed());
+    }
+    let one_more =
+        many(&|i| format!("  n{i}: {{ kind: stdout, from: n0 }}\n")) + "  last: { kind: stdout, from: n0 }\n";
+    assert!(all(&format!("{head}{one_more}")).iter().any(|p| p.code == codes::LIMIT));
 }
 
 /// Goal: no text makes the reader or the checks panic or hang. Method: cut, double, swap and replace pieces

@@ -12,7 +12,7 @@ mod read;
 pub(crate) mod tests;
 
 pub use cases::{Case, Expect, Feed, FeedValue, TestFile};
-pub use node::{EventTime, Inputs, Node, NodeRef, OnError, Retry, State};
+pub use node::{EventTime, Inputs, NODES_MAX, Node, NodeRef, OnError, Retry, State};
 pub(crate) use read::unit;
 
 use crate::catalogue::Guarantee;

@@ -9,6 +9,9 @@ use crate::tree::{self, Map, Node as Tree, Value};
 use crate::units::{ByteSize, Duration};
 use millstream_problem::Problem;
 
+/// The most nodes in one pipeline; those beyond are not read.
+pub const NODES_MAX: usize = 1000;
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -185,8 +188,12 @@ pub(super) fn nodes(r: &mut Reader, tree: &Tree) -> Vec<Node> {
     if map.is_empty() {
         r.error(tree.span, codes::MISSING_KEY, "there is no node");
     }
+    if map.len() > NODES_MAX {
+        let problem = r.source.error(map.0[0].key_span, codes::LIMIT, "too many nodes").found(map.len().to_string());
+        r.report(problem.expected(format!("at most {NODES_MAX}")).help("split the pipeline"));
+    }
     let mut all = Vec::new();
-    for entry in map {
+    for entry in map.iter().take(NODES_MAX) {
         r.node = Some(entry.key.clone());
         simple_name(r, &entry.key, entry.key_span, "node");
         if let Some(keys) = r.map(&entry.value, &entry.key, "a map with `kind` and its keys") {

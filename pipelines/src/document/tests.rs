@@ -213,3 +213,22 @@ fn a_kind_reads_its_own_keys_and_errors_have_a_place() {
         assert_eq!(node(keys).config::<Config>().unwrap_err()[0].to_string(), expected);
     }
 }
+
+#[test]
+fn the_shipped_pipelines_are_read() {
+    let mut found = 0;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    for path in folders.flat_map(|f| std::fs::read_dir(f).unwrap().map(|e| e.unwrap().path())) {
+        let name = path.display().to_string();
+        if name.ends_with(".test.yaml") {
+            assert_eq!(TestFile::parse(&name, &std::fs::read(&path).unwrap()).unwrap().problems, Vec::new());
+        } else if name.ends_with(".yaml") {
+            let document = Document::parse(&name, &std::fs::read(&path).unwrap()).unwrap_or_else(|p| panic!("{p:#?}"));
+            assert_eq!(document.problems, Vec::new());
+            assert!(document.nodes.len() > 1, "{name}");
+            found += 1;
+        }
+    }
+    assert!(found > 0, "there is no pipeline under {}", root.display());
+}

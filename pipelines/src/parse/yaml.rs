@@ -203,6 +203,10 @@ fn scan_problem(source: &Source, e: &ScanError) -> Problem {
     if at >= text.len() {
         at = text.trim_end().len();
     }
+    // Of an indentation with a tab the tab is what to look at.
+    let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+    let indent = text[line..].len() - text[line..].trim_start_matches([' ', '\t']).len();
+    at = text[line..line + indent].find('\t').map_or(at, |i| line + i);
     let width = text[at..].chars().next().filter(|c| !c.is_control()).map_or(0, char::len_utf8);
     let limit = matches!(e.kind(), ErrorKind::RecursionLimitExceeded);
     if limit {
@@ -236,6 +240,9 @@ fn help(kind: &ErrorKind, text: &str, at: usize) -> Option<&'static str> {
         K::UnexpectedEofFlowSequence
         | K::UnexpectedEofFlowMapping
         | K::UnclosedFlowCollection { .. }
+        | K::ExpectedFlowMappingSeparator
+        | K::ExpectedFlowSequenceSeparator
+        | K::UnexpectedEofImplicitFlowMapping
         | K::MismatchedFlowCollectionEnd { .. } => "close every `{` with `}` and every `[` with `]`",
         K::UnclosedQuotedScalar => "close the quote",
         K::DirectiveDisallowed => "remove the directive; quote a string that begins with `%`",

@@ -1,6 +1,6 @@
 //! Deserialises a tree into any serde type; every error knows the span it arose at.
 
-use super::{Map, Node, Value};
+use super::{Map, Node, Value, quote};
 use crate::codes;
 use crate::secret::MARK;
 use crate::source::{Source, Span};
@@ -54,13 +54,17 @@ impl serde::de::Error for Error {
         Error::new(message.to_string())
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Error {
-        Error { code: codes::TYPE, expected: Some(expected.to_string()), ..Error::new(format!("wrong type: {found}")) }
+        Error {
+            code: codes::TYPE,
+            expected: Some(expected.to_string()),
+            ..Error::new(format!("wrong type: {}", show(found)))
+        }
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Error {
         let expected = expected.to_string();
         let unit = expected == Duration::EXPECTED || expected == ByteSize::EXPECTED;
         let code = if unit { codes::UNIT } else { codes::VALUE };
-        Error { code, expected: Some(expected), ..Error::new(format!("wrong value: {found}")) }
+        Error { code, expected: Some(expected), ..Error::new(format!("wrong value: {}", show(found))) }
     }
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Error {
         Error {
@@ -75,6 +79,14 @@ impl serde::de::Error for Error {
     }
     fn missing_field(field: &'static str) -> Error {
         Error { code: codes::MISSING_KEY, ..Error::new(format!("key `{field}` is missing")) }
+    }
+}
+
+/// Strings cut and without the passwords of URLs.
+fn show(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Str(s) => format!("string {}", quote(s)),
+        other => other.to_string(),
     }
 }
 

@@ -101,10 +101,11 @@ impl JsonRows {
         columns.filter(|(_, seen)| **seen != self.record).try_for_each(|(c, _)| value::missing(c, at))
     }
 
-    /// Makes the columns even again after a fault.
+    /// Makes the columns even again after a fault. Also those that have not grown: a nested value or
+    /// a text may have broken off within.
     fn roll_back(&mut self) {
         let rows = self.collected.len();
-        self.columns.iter_mut().filter(|c| c.len() > rows).for_each(|c| c.truncate(rows));
+        self.columns.iter_mut().for_each(|c| c.truncate(rows));
     }
 
     fn flush_if_full(&mut self, bytes: usize, out: &mut Decoded) {

@@ -150,7 +150,7 @@ fn missing_duplicate_and_unknown_fields() {
     let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("b", DataType::Utf8, true)]));
     let got = ndjson(&schema, "{\"b\":\"x\",\"z\":{\"a\":[]},\"a\":1}\n{\"b\":\"x\"}\n{\"a\":null}\n{\"a\":1,\"a\":2}\n{\"z\":1,\"z\":2,\"a\":3}\n");
     assert_eq!(rows_of(&got), [json!({"a": 1, "b": "x"}), json!({"a": 3, "b": null})]);
-    assert_eq!(codes(&got.rejects), ["31 JSON-MISSING", "41 JSON-MISSING", "52 JSON-DUPLICATE"]);
+    assert_eq!(codes(&got.rejects), ["29 JSON-MISSING", "39 JSON-MISSING", "50 JSON-DUPLICATE"]);
 }
 
 #[test]
@@ -314,6 +314,8 @@ fn random_records_agree_with_serde_json() {
             text.push('\n');
         }
         let got = ndjson(&schema, &text);
+        // What `rows_of` reads went through the number parser of serde_json, which may miss the nearest float.
+        let want: Vec<Value> = serde_json::from_str(&serde_json::to_string(&want).unwrap()).unwrap();
         assert_eq!(rows_of(&got), want, "seed {seed}: {text}");
         assert_eq!(got.rejects.len(), refused, "seed {seed}: {text}\n{:?}", got.rejects);
     }

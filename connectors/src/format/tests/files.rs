@@ -111,11 +111,13 @@ fn broken_footers() {
     long[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     let mut garbled = good.clone();
     garbled[at - 40..at].fill(0xff);
-    for bytes in [&b""[..], b"PAR1", b"PAR1PAR1PAR1PAR1", &good[..good.len() - 1], &good[10..], &long, &garbled] {
+    for bytes in [&b""[..], b"PAR1", b"PAR1PAR1PAR1PAR1", &good[..good.len() - 1], &long, &garbled] {
         let code = ParquetRows::open(&file_of(bytes), None, 0).err().unwrap().code.clone();
-        // A file without its beginning has a good footer; its pages are not where it says.
         assert!(code == "PARQUET-FOOTER", "{} bytes: {code}", bytes.len());
     }
+    // Without its beginning the file has a good footer; its pages are not where it says.
+    let first = ParquetRows::open(&file_of(&good[10..]), None, 0).unwrap().next().unwrap();
+    assert_eq!(first.unwrap_err().code, "PARQUET-DATA");
     for bytes in [&b""[..], b"ARROW1", b"\xff\xff\xff\xff", b"hello, world"] {
         assert_eq!(IpcRows::open(&file_of(bytes), None, 0).err().unwrap().code, "IPC-SCHEMA");
     }
@@ -128,7 +130,7 @@ fn damaged_files_never_panic() {
     eprintln!("seed {seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let (parquet, stream, file) = (bytes_of(&parquet_file(50)), bytes_of(&ipc_stream(50)), bytes_of(&ipc_file(50)));
-    for _ in 0..100 {
+    for _ in 0..25 {
         for good in [&parquet, &stream, &file] {
             let mut bytes = good.clone();
             let at = rng.usize(..bytes.len());

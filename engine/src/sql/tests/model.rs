@@ -7,7 +7,10 @@ use crate::batch::Batch;
 use crate::operator::Emit;
 use crate::sql::{Lowered, QueryPlan};
 use crate::window::spec::{AggregateSpec, JoinKind, JoinSpec, Window, WindowEnd};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
+};
 use arrow::compute::{cast, concat, concat_batches, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion_common::ScalarValue;
@@ -35,7 +38,13 @@ fn random_events(rng: &mut fastrand::Rng) -> Vec<Event> {
         match rng.u8(0..4) {
             0 => Event { kind: "person", ts, id: Some(i as i64 % 20), name: Some(format!("p{i}")), ..Event::default() },
             1 => Event { kind: "auction", ts, id: Some(i as i64), seller: Some(rng.i64(0..20)), ..Event::default() },
-            _ => Event { kind: "bid", ts, auction: Some(rng.i64(0..6)), price: Some(rng.i64(1..1000)), ..Event::default() },
+            _ => Event {
+                kind: "bid",
+                ts,
+                auction: Some(rng.i64(0..6)),
+                price: Some(rng.i64(1..1000)),
+                ..Event::default()
+            },
         }
     };
     (0..count).map(|i| event(i, rng)).collect()
@@ -77,7 +86,9 @@ fn eval(node: &Lowered, rows: &RecordBatch, rejected: &mut Vec<&'static str>) ->
             concat_batches(&planned.output, out.out.iter().map(|(_, b)| &b.rows)).unwrap()
         }
         Lowered::WindowAggregate { input, spec } => aggregate(spec, &eval(input, rows, rejected)),
-        Lowered::WindowJoin { left, right, spec } => join(spec, &eval(left, rows, rejected), &eval(right, rows, rejected)),
+        Lowered::WindowJoin { left, right, spec } => {
+            join(spec, &eval(left, rows, rejected), &eval(right, rows, rejected))
+        }
         Lowered::Union { inputs } => {
             let inputs: Vec<RecordBatch> = inputs.iter().map(|i| eval(i, rows, rejected)).collect();
             concat_batches(&inputs[0].schema(), &inputs).unwrap()
@@ -96,7 +107,9 @@ fn times(array: &ArrayRef) -> Vec<i64> {
 /// The windows of each row: start and end.
 fn windows(spec: &AggregateSpec, rows: &RecordBatch, keys: &[Vec<ScalarValue>]) -> Vec<Vec<(i64, i64)>> {
     let hop = |time: &Arc<dyn PhysicalExpr>, slide: i64, size: i64, offset: i64| {
-        let starts = |t: i64| ((t - size).div_euclid(slide) - 1..=t.div_euclid(slide) + 1).map(|n| n * slide + offset).collect::<Vec<_>>();
+        let starts = |t: i64| {
+            ((t - size).div_euclid(slide) - 1..=t.div_euclid(slide) + 1).map(|n| n * slide + offset).collect::<Vec<_>>()
+        };
         let of = |t: i64| starts(t).into_iter().filter(|s| *s <= t && t < s + size).map(|s| (s, s + size)).collect();
         times(&values(time, rows)).into_iter().map(of).collect()
     };
@@ -177,19 +190,23 @@ fn join(spec: &JoinSpec, left: &RecordBatch, right: &RecordBatch) -> RecordBatch
     let key = |keys: &[Arc<dyn PhysicalExpr>], end: &WindowEnd, rows: &RecordBatch| {
         let arrays: Vec<ArrayRef> = keys.iter().map(|k| values(k, rows)).collect();
         let ends: Vec<i64> = times(rows.column(end.column)).into_iter().map(|t| t + end.plus_us).collect();
-        let of = |i: usize| (ends[i], arrays.iter().map(|a| ScalarValue::try_from_array(a, i).unwrap()).collect::<Vec<_>>());
+        let of =
+            |i: usize| (ends[i], arrays.iter().map(|a| ScalarValue::try_from_array(a, i).unwrap()).collect::<Vec<_>>());
         (0..rows.num_rows()).map(of).collect::<Vec<_>>()
     };
-    let (left_keys, right_keys) = (key(&spec.left_keys, &spec.left_end, left), key(&spec.right_keys, &spec.right_end, right));
+    let (left_keys, right_keys) =
+        (key(&spec.left_keys, &spec.left_end, left), key(&spec.right_keys, &spec.right_end, right));
     let pair = |l: &[u32], r: &[Option<u32>]| {
         let (l, r) = (UInt32Array::from(l.to_vec()), UInt32Array::from(r.to_vec()));
-        let columns = left.columns().iter().map(|c| take(c, &l, None)).chain(right.columns().iter().map(|c| take(c, &r, None)));
+        let columns =
+            left.columns().iter().map(|c| take(c, &l, None)).chain(right.columns().iter().map(|c| take(c, &r, None)));
         RecordBatch::try_new(Arc::clone(&spec.output), columns.map(Result::unwrap).collect()).unwrap()
     };
     let mut all = vec![RecordBatch::new_empty(Arc::clone(&spec.output))];
     for (l, l_key) in left_keys.iter().enumerate() {
         let equal = |k: &(i64, Vec<ScalarValue>)| k == l_key && !k.1.iter().any(ScalarValue::is_null);
-        let partners: Vec<Option<u32>> = (0..right_keys.len()).filter(|r| equal(&right_keys[*r])).map(|r| Some(r as u32)).collect();
+        let partners: Vec<Option<u32>> =
+            (0..right_keys.len()).filter(|r| equal(&right_keys[*r])).map(|r| Some(r as u32)).collect();
         let mut pairs = pair(&vec![l as u32; partners.len()], &partners);
         if let Some(residual) = &spec.residual {
             pairs = filter_record_batch(&pairs, values(residual, &pairs).as_boolean()).unwrap();
@@ -207,11 +224,19 @@ fn lines(answer: &RecordBatch) -> Vec<String> {
     let text: Vec<ArrayRef> = answer
         .columns()
         .iter()
-        .map(|c| if matches!(c.data_type(), DataType::Timestamp(..)) { cast(c, &DataType::Int64).unwrap() } else { Arc::clone(c) })
+        .map(|c| {
+            if matches!(c.data_type(), DataType::Timestamp(..)) {
+                cast(c, &DataType::Int64).unwrap()
+            } else {
+                Arc::clone(c)
+            }
+        })
         .map(|c| cast(&c, &DataType::Utf8).unwrap())
         .collect();
-    let cell = |c: &ArrayRef, i: usize| if c.is_null(i) { "-".to_owned() } else { c.as_string::<i32>().value(i).to_owned() };
-    let mut lines: Vec<String> = (0..answer.num_rows()).map(|i| text.iter().map(|c| cell(c, i)).collect::<Vec<_>>().join(" ")).collect();
+    let cell =
+        |c: &ArrayRef, i: usize| if c.is_null(i) { "-".to_owned() } else { c.as_string::<i32>().value(i).to_owned() };
+    let mut lines: Vec<String> =
+        (0..answer.num_rows()).map(|i| text.iter().map(|c| cell(c, i)).collect::<Vec<_>>().join(" ")).collect();
     lines.sort();
     lines
 }
@@ -273,9 +298,12 @@ fn highest_bid_per_tumble() {
 fn persons_who_sell_at_once() {
     check(Q8, |all| {
         let end = |e: &Event| window_end(e.ts, 10 * SECOND);
-        let sellers: BTreeSet<(i64, i64)> = all.iter().filter(|e| e.kind == "auction").map(|e| (e.seller.unwrap(), end(e))).collect();
+        let sellers: BTreeSet<(i64, i64)> =
+            all.iter().filter(|e| e.kind == "auction").map(|e| (e.seller.unwrap(), end(e))).collect();
         let persons = all.iter().filter(|e| e.kind == "person" && sellers.contains(&(e.id.unwrap(), end(e))));
-        persons.map(|e| format!("{} {} {}", e.id.unwrap(), e.name.as_ref().unwrap(), (end(e) - 10 * SECOND) / 1000)).collect()
+        persons
+            .map(|e| format!("{} {} {}", e.id.unwrap(), e.name.as_ref().unwrap(), (end(e) - 10 * SECOND) / 1000))
+            .collect()
     });
 }
 
@@ -296,7 +324,10 @@ fn joining_back_the_hottest() {
         }
         let hottest = |(end, of): (i64, BTreeMap<i64, (i64, i64)>)| {
             let most = of.values().map(|v| v.0).max().unwrap();
-            of.into_iter().filter(move |(_, v)| v.0 == most).map(move |(a, (n, t))| format!("{end} {a} {n} {t}")).collect::<Vec<_>>()
+            of.into_iter()
+                .filter(move |(_, v)| v.0 == most)
+                .map(move |(a, (n, t))| format!("{end} {a} {n} {t}"))
+                .collect::<Vec<_>>()
         };
         counts.into_iter().flat_map(hottest).collect()
     });
@@ -343,7 +374,8 @@ fn filters_distinct_and_having() {
 
 #[test]
 fn sessions_per_key() {
-    let query = "SELECT auction, window_start, window_end, min(price) AS low FROM session(events, ts, INTERVAL '2' SECOND)
+    let query =
+        "SELECT auction, window_start, window_end, min(price) AS low FROM session(events, ts, INTERVAL '2' SECOND)
                  WHERE type = 'bid' GROUP BY auction, window_start, window_end";
     check(query, |all| {
         let mut by_key: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();

@@ -131,9 +131,16 @@ fn nexmark_q8() {
 
 #[test]
 fn window_columns_are_marked_and_survive_from_node_to_node() {
-    let first = plan("SELECT auction, window_start, window_end AS w, count(*) AS n FROM tumble(events, ts, INTERVAL '1 minute') GROUP BY auction, window_start, window_end");
+    let first = plan(
+        "SELECT auction, window_start, window_end AS w, count(*) AS n FROM tumble(events, ts, INTERVAL '1 minute') GROUP BY auction, window_start, window_end",
+    );
     assert_eq!(first.event_time.as_deref(), Some("w"));
-    let marks: Vec<_> = first.output.fields().iter().map(|f| (f.metadata().get(WINDOW_KEY), f.metadata().get(WINDOW_SIZE_KEY))).collect();
+    let marks: Vec<_> = first
+        .output
+        .fields()
+        .iter()
+        .map(|f| (f.metadata().get(WINDOW_KEY), f.metadata().get(WINDOW_SIZE_KEY)))
+        .collect();
     let size = "60000000".to_owned();
     let (start, end) = ("start".to_owned(), "end".to_owned());
     assert_eq!(marks, [(None, None), (Some(&start), Some(&size)), (Some(&end), Some(&size)), (None, None)]);
@@ -167,7 +174,9 @@ fn distinct_having_filter_and_expressions() {
 
 #[test]
 fn an_aggregate_over_window_values_gets_real_columns() {
-    let plan = plan("SELECT window_end, max(ts - window_start) AS late FROM hop(events, ts, INTERVAL '1' SECOND, INTERVAL '2' SECOND) GROUP BY window_end");
+    let plan = plan(
+        "SELECT window_end, max(ts - window_start) AS late FROM hop(events, ts, INTERVAL '1' SECOND, INTERVAL '2' SECOND) GROUP BY window_end",
+    );
     let text = plan.root.to_string();
     assert!(text.contains("aggregate existing(") && text.contains("window ts@"), "{text}");
 }
@@ -214,7 +223,9 @@ fn unions_keep_the_window() {
     );
     let text = plan.root.to_string();
     assert!(text.contains("union") && text.contains("existing("), "{text}");
-    let all = super::query::plan("SELECT id FROM events WHERE type = 'person' UNION ALL SELECT auction FROM events UNION ALL SELECT seller FROM events");
+    let all = super::query::plan(
+        "SELECT id FROM events WHERE type = 'person' UNION ALL SELECT auction FROM events UNION ALL SELECT seller FROM events",
+    );
     let Lowered::Union { inputs } = &all.root else { panic!("{}", all.root) };
     assert_eq!(inputs.len(), 3);
 }
@@ -226,7 +237,9 @@ fn ctes_and_subqueries_feed_windows() {
          SELECT auction, window_end, sum(price) AS total FROM tumble(bids, at, INTERVAL '10' SECOND) AS t GROUP BY auction, t.window_end",
     );
     assert_eq!(plan.event_time.as_deref(), Some("window_end"));
-    super::query::plan("SELECT window_end, count(*) FROM tumble((SELECT ts FROM events), ts, INTERVAL '10' SECOND) GROUP BY window_end");
+    super::query::plan(
+        "SELECT window_end, count(*) FROM tumble((SELECT ts FROM events), ts, INTERVAL '10' SECOND) GROUP BY window_end",
+    );
 }
 
 #[test]
@@ -289,7 +302,12 @@ fn mistakes_in_the_form_are_where_they_are() {
     };
     let table = [
         ("auctoin", "count(*)", "SQL-UNKNOWN-COLUMN", "did you mean `auction`?"),
-        ("auction", "max(\n  prize)", "expression:2:3: node n: SQL-UNKNOWN-COLUMN: column `x`", "did you mean `price`?"),
+        (
+            "auction",
+            "max(\n  prize)",
+            "expression:2:3: node n: SQL-UNKNOWN-COLUMN: column `x`",
+            "did you mean `price`?",
+        ),
         ("auction", "max(price", "SQL-SYNTAX", "column `x`"),
         ("auction", "count(*) FROM events --", "SQL-SYNTAX", "column `x`"),
         ("auction", "price", "SQL-", ""),
@@ -318,12 +336,18 @@ fn expressions_of_a_spec_fit_their_input() {
                     a.function.create_accumulator().unwrap();
                 }
                 if let Window::Tumble { time, .. } | Window::Hop { time, .. } = &spec.window {
-                    assert!(matches!(time.data_type(&spec.input).unwrap(), DataType::Timestamp(TimeUnit::Microsecond, Some(_))));
+                    assert!(matches!(
+                        time.data_type(&spec.input).unwrap(),
+                        DataType::Timestamp(TimeUnit::Microsecond, Some(_))
+                    ));
                 }
                 walk(input);
             }
             Lowered::WindowJoin { left, right, spec } => {
-                assert_eq!(spec.left_keys[0].data_type(&spec.left).unwrap(), spec.right_keys[0].data_type(&spec.right).unwrap());
+                assert_eq!(
+                    spec.left_keys[0].data_type(&spec.left).unwrap(),
+                    spec.right_keys[0].data_type(&spec.right).unwrap()
+                );
                 walk(left);
                 walk(right);
             }

@@ -77,7 +77,11 @@ fn mistakes() {
         ("SELECT upperr(type) FROM events", "SQL-UNKNOWN-FUNCTION", "did you mean `upper`?"),
         ("SELECT id + ts FROM events", "SQL-TYPE", ""),
         ("SELECT id FROM events WHERE id + 1", "SQL-TYPE", ""),
-        ("SELECT price, window_end, count(*) FROM tumble(events, ts, INTERVAL '1 minute') GROUP BY window_end", "SQL-PLAN", "price"),
+        (
+            "SELECT price, window_end, count(*) FROM tumble(events, ts, INTERVAL '1 minute') GROUP BY window_end",
+            "SQL-PLAN",
+            "price",
+        ),
         ("SELECT id FROM tumbel(events, ts, INTERVAL '1 minute')", "SQL-UNKNOWN-FUNCTION", "did you mean `tumble`?"),
         ("SELECT id FROM tumble(events)", "SQL-WINDOW", "expected tumble(input, event_time, INTERVAL size"),
         ("SELECT id FROM tumble(events, ts, 10)", "SQL-WINDOW", "INTERVAL of fixed length"),

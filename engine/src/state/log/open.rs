@@ -101,8 +101,9 @@ fn checkpoint_of(record: &Record) -> u64 {
 }
 
 fn fallen_back(problem: Problem, lost: u64, left: u64) -> Problem {
-    let mut warning = Problem::warning("STATE-FELL-BACK", format!("checkpoint {lost} is damaged; going on from checkpoint {left}"))
-        .found(problem.to_string());
+    let mut warning =
+        Problem::warning("STATE-FELL-BACK", format!("checkpoint {lost} is damaged; going on from checkpoint {left}"))
+            .found(problem.to_string());
     warning.place = problem.place.clone();
     warning
 }
@@ -147,6 +148,7 @@ fn opened(store: &Arc<dyn Store>, options: &OpenOptions, chain: Chain, tail: Opt
         tail: tail.clone(),
         before,
         running: BTreeMap::new(),
+        pins: Vec::new(),
         failures: 0,
         dead: None,
     };
@@ -261,11 +263,13 @@ fn read_tail(store: &dyn Store, chain: &mut Chain, allow_fallback: bool) -> Resu
 
 fn check_ours(store: &dyn Store, tail: &Record, pipeline: Option<&str>) -> Result<()> {
     match pipeline {
-        Some(ours) if tail.pipeline != ours => Err(Problem::error("STATE-FOREIGN", "the state belongs to another pipeline")
-            .at(store.place(&record::name(tail.number)))
-            .found(format!("pipeline {}", tail.pipeline))
-            .expected(format!("pipeline {ours}"))
-            .help("give each pipeline a state directory of its own")),
+        Some(ours) if tail.pipeline != ours => {
+            Err(Problem::error("STATE-FOREIGN", "the state belongs to another pipeline")
+                .at(store.place(&record::name(tail.number)))
+                .found(format!("pipeline {}", tail.pipeline))
+                .expected(format!("pipeline {ours}"))
+                .help("give each pipeline a state directory of its own"))
+        }
         _ => Ok(()),
     }
 }

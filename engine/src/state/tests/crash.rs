@@ -64,9 +64,8 @@ impl Case {
         let mut running = Vec::new();
         for _ in 0..self.rng.usize(1..12) {
             let (mut body, after) = work::random(&mut self.rng, &self.known);
-            if work::random_compaction(&mut self.rng, &mut log, &mut running, &mut body).is_err() {
-                return Err("cannot read back what is live".into());
-            }
+            work::random_compaction(&mut self.rng, &mut log, &mut running, &mut body)
+                .map_err(|p| format!("cannot read back what is live: {p}"))?;
             loop {
                 match log.commit(body.clone()) {
                     Ok(CommitOutcome::Committed(c)) => {
@@ -116,7 +115,13 @@ impl Case {
 /// One seed: a few lives of one store.
 fn run_seed(seed: u64) -> Result<Seen, String> {
     let fs = ModelFs::default();
-    let mut case = Case { rng: fastrand::Rng::with_seed(seed), fs, known: Expected::default(), perhaps: None, seen: Seen::default() };
+    let mut case = Case {
+        rng: fastrand::Rng::with_seed(seed),
+        fs,
+        known: Expected::default(),
+        perhaps: None,
+        seen: Seen::default(),
+    };
     for _ in 0..6 {
         case.plan();
         if let Some(log) = case.open()? {

@@ -128,7 +128,11 @@ impl ModelFs {
             _ => Ok(()),
         }
     }
-    fn in_dir<T>(&self, path: &Path, work: impl FnOnce(&mut Dir, String, &mut Vec<Inode>) -> io::Result<T>) -> io::Result<T> {
+    fn in_dir<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&mut Dir, String, &mut Vec<Inode>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut disk = self.0.lock().unwrap();
         let Disk { dirs, inodes, off, .. } = &mut *disk;
         if *off {

@@ -2,6 +2,9 @@
 
 mod crash;
 mod disk;
+#[cfg(feature = "failpoints")]
+mod failpoints;
+mod golden;
 mod local;
 mod races;
 mod random;

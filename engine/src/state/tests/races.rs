@@ -4,7 +4,7 @@ use super::MemStore;
 use super::work::{self, Expected};
 use crate::problem::Result;
 use crate::state::log::{CommitLog, RECORDS_KEPT};
-use crate::state::{CommitOutcome, Opened, OpenOptions, Store, sabotage, verify};
+use crate::state::{CommitOutcome, OpenOptions, Opened, Store, sabotage, verify};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 
@@ -69,7 +69,10 @@ fn openers_at_the_same_moment_get_different_generations() {
                     let mut rng = fastrand::Rng::with_seed(round * 10 + n);
                     start.wait();
                     let mut opened = open(&store);
-                    let mut known = Expected { checkpoint: opened.tail.as_ref().map_or(0, |t| t.body.checkpoint), ..Expected::default() };
+                    let mut known = Expected {
+                        checkpoint: opened.tail.as_ref().map_or(0, |t| t.body.checkpoint),
+                        ..Expected::default()
+                    };
                     let mut committed = Vec::new();
                     for _ in 0..5 {
                         let (body, _) = work::random(&mut rng, &known);
@@ -142,6 +145,8 @@ fn interleaved_openers_never_commit_twice() {
 
 #[test]
 fn overwriting_instead_of_put_if_absent_is_caught() {
-    let caught = sabotage::with("overwrite_instead_of_put_if_absent", || (0..200).try_for_each(|seed| interleave(seed).map(drop)));
+    let caught = sabotage::with("overwrite_instead_of_put_if_absent", || {
+        (0..200).try_for_each(|seed| interleave(seed).map(drop))
+    });
     assert!(caught.is_err());
 }

@@ -178,7 +178,10 @@ fn another_pipelines_log_is_refused() {
     let before = store.names();
     let problem = CommitLog::open(store.clone(), &OpenOptions::new("customers", 0)).unwrap_err();
     assert_eq!(problem.code, "STATE-FOREIGN");
-    assert!(problem.to_string().contains("pipeline orders") && problem.to_string().contains("pipeline customers"), "{problem}");
+    assert!(
+        problem.to_string().contains("pipeline orders") && problem.to_string().contains("pipeline customers"),
+        "{problem}"
+    );
     assert_eq!(store.names(), before, "nothing may be written into another pipeline's log");
 }
 
@@ -215,7 +218,10 @@ fn usage_counts_every_byte_once() {
     let usage = usage(&*store).unwrap();
     let all: u64 = store.0.lock().unwrap().values().map(|b| b.len() as u64).sum();
     assert_eq!(usage.records + usage.state + usage.outboxes + usage.dead_letters + usage.other, all);
-    assert!(usage.records > 0 && usage.state > 0 && usage.outboxes > 0 && usage.dead_letters > 0 && usage.other == 0, "{usage:?}");
+    assert!(
+        usage.records > 0 && usage.state > 0 && usage.outboxes > 0 && usage.dead_letters > 0 && usage.other == 0,
+        "{usage:?}"
+    );
     let report = verify(&*store).unwrap();
     assert!(report.problems.is_empty() && report.blocks > 10 && report.checkpoint == 12, "{report:?}");
 }

@@ -4,7 +4,7 @@ use crate::connect::Position;
 use crate::operator::{Change, StateBlock};
 use crate::problem::Result;
 use crate::state::record::AttachedKind;
-use crate::state::{Attach, CheckpointBody, Committed, CommitLog, Compaction, OpenOptions, StateBase, StateDelta};
+use crate::state::{Attach, CheckpointBody, CommitLog, Committed, Compaction, OpenOptions, StateBase, StateDelta};
 use arrow::array::{RecordBatch, UInt8Array, UInt64Array};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,17 +111,24 @@ fn random_blocks(rng: &mut fastrand::Rng, tables: &mut Tables) -> Vec<StateBlock
 }
 
 /// Begins a compaction now and then, and finishes those that were begun into a body.
-pub fn random_compaction(rng: &mut fastrand::Rng, log: &mut CommitLog, running: &mut Vec<Compaction>, body: &mut CheckpointBody) -> Result<()> {
-    if rng.bool() && let Some(compaction) = running.pop() {
+pub fn random_compaction(
+    rng: &mut fastrand::Rng,
+    log: &mut CommitLog,
+    running: &mut Vec<Compaction>,
+    body: &mut CheckpointBody,
+) -> Result<()> {
+    if rng.bool()
+        && let Some(compaction) = running.pop()
+    {
         if rng.u32(0..5) == 0 {
             log.abandon_compaction(compaction.id());
-        } else if body.drop_state.iter().all(|id| id != compaction.id()) {
-            body.bases.push(compact(compaction)?);
         } else {
-            running.push(compaction);
+            body.bases.push(compact(compaction)?);
         }
     }
-    if rng.u32(0..3) == 0 && let Some(compaction) = log.begin_compaction(IDS[rng.usize(..3)]) {
+    if rng.u32(0..3) == 0
+        && let Some(compaction) = log.begin_compaction(IDS[rng.usize(..3)])
+    {
         running.push(compaction);
     }
     Ok(())
@@ -130,7 +137,11 @@ pub fn random_compaction(rng: &mut fastrand::Rng, log: &mut CommitLog, running: 
 /// Says what a checkpoint holds that it must not, or lacks.
 pub fn check(found: Option<&Committed>, expected: &Expected) -> Result<(), String> {
     let Some(found) = found else {
-        return if expected.checkpoint == 0 { Ok(()) } else { Err(format!("nothing, where checkpoint {} is acknowledged", expected.checkpoint)) };
+        return if expected.checkpoint == 0 {
+            Ok(())
+        } else {
+            Err(format!("nothing, where checkpoint {} is acknowledged", expected.checkpoint))
+        };
     };
     if found.body.checkpoint != expected.checkpoint || found.body.extra["marker"] != expected.checkpoint {
         return Err(format!("checkpoint {} where {} is acknowledged", found.body.checkpoint, expected.checkpoint));
@@ -147,7 +158,8 @@ pub fn check(found: Option<&Committed>, expected: &Expected) -> Result<(), Strin
             attached.push((kind, a.file.checkpoint, found.read_attached(a).map_err(|p| p.to_string())?.to_vec()));
         }
     }
-    let wanted: Vec<_> = expected.attached.iter().map(|((kind, _, at, _), bytes)| (*kind, *at, bytes.clone())).collect();
+    let wanted: Vec<_> =
+        expected.attached.iter().map(|((kind, _, at, _), bytes)| (*kind, *at, bytes.clone())).collect();
     if attached != wanted {
         return Err(format!("wrong attached files at checkpoint {}", expected.checkpoint));
     }
