@@ -187,7 +187,7 @@ fn rest(view: &Subscription<Count>) -> Vec<Update<Count>> {
 fn stages_work_row_by_row_and_subscribers_see_them() {
     let dir = tempfile::tempdir().unwrap();
     let (feed, lines) = channel::<Word>(8);
-    let (sink, long) = collect();
+    let (sink, long) = collect::<Count>();
     let flow = Flow::new("stages");
     let words = flow.channel("lines", lines).flat_map("split", |line: Word| {
         line.word.split(' ').filter(|w| !w.is_empty()).map(word).collect::<Vec<_>>()
@@ -195,7 +195,7 @@ fn stages_work_row_by_row_and_subscribers_see_them() {
     let lengths = words.map("length", |w| Count { count: i64::try_from(w.word.len()).unwrap(), word: w.word });
     let view = lengths.subscribe();
     let odd = lengths.filter("long", |c| c.count > 2);
-    odd.map_batches::<Count>("first", |batch| Ok(batch.slice(0, 1))).to("long", sink);
+    odd.map_batches::<Count>("first", |batch| Ok(batch.slice(0, 1))).to("out", sink);
     let job = flow.start(&runtime(1, dir.path()), Resume::OrFresh).unwrap();
     for line in ["a bb ccc dddd", "", "eeeee"] {
         feed.send(word(line)).unwrap();
@@ -229,7 +229,7 @@ fn problems_of_the_graph_come_all_at_once() {
     let (_feed, words) = channel::<Word>(1);
     let flow = Flow::new("wrong");
     let words = flow.channel("words", words).event_time("word", Duration::ZERO);
-    words.filter("words", |_| true).to("a/b", collect().0);
+    words.filter("words", |_| true).to("a/b", collect::<Word>().0);
     let codes: Vec<String> = flow.pipeline().prepare().err().unwrap().iter().map(|p| p.code.to_string()).collect();
     assert_eq!(codes, ["FLOW-NAME", "FLOW-NAME", "PLAN-EVENT-TIME"]);
 }
