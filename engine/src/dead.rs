@@ -5,7 +5,7 @@
 //! so that a dead letter is in the same commit as the output. A payload over [`PAYLOAD_MAX`] bytes is
 //! kept as its first 64 KiB with its length and hash in the message.
 
-use crate::batch::{record_batch, Batch};
+use crate::batch::{Batch, record_batch};
 use crate::connect::Reject;
 use crate::operator::Rejected;
 use crate::time::Micros;
@@ -122,13 +122,19 @@ pub fn from_rejects(node: &str, partition: &Arc<str>, now: Micros, rejects: Vec<
 
 fn batch(node: &str, now: Micros, letters: impl Iterator<Item = Letter>) -> Batch {
     let (mut nodes, mut codes, mut messages) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-    let (mut sources, mut partitions, mut positions) = (StringBuilder::new(), StringBuilder::new(), UInt64Builder::new());
-    let (mut keys, mut headers, mut payloads, mut inputs) = (BinaryBuilder::new(), StringBuilder::new(), BinaryBuilder::new(), StringBuilder::new());
+    let (mut sources, mut partitions, mut positions) =
+        (StringBuilder::new(), StringBuilder::new(), UInt64Builder::new());
+    let (mut keys, mut headers, mut payloads, mut inputs) =
+        (BinaryBuilder::new(), StringBuilder::new(), BinaryBuilder::new(), StringBuilder::new());
     let mut rows = 0;
     for mut letter in letters {
         rows += 1;
         if let Some(payload) = letter.payload.as_mut().filter(|p| p.len() > PAYLOAD_MAX) {
-            letter.message.push_str(&format!(" (payload of {} bytes, BLAKE3 {}, cut)", payload.len(), blake3::hash(payload).to_hex()));
+            letter.message.push_str(&format!(
+                " (payload of {} bytes, BLAKE3 {}, cut)",
+                payload.len(),
+                blake3::hash(payload).to_hex()
+            ));
             *payload = payload.slice(..PAYLOAD_KEPT);
         }
         nodes.append_value(node);
@@ -177,7 +183,9 @@ pub fn encode<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Result<Vec<
 /// # Errors
 /// `DEAD-SEGMENT` when the bytes are not what [`encode`] made.
 pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
-    let failed = |e: arrow::error::ArrowError| Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"));
+    let failed = |e: arrow::error::ArrowError| {
+        Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"))
+    };
     StreamReader::try_new(bytes, None).map_err(failed)?.map(|b| b.map_err(failed)).collect()
 }
 
@@ -235,12 +243,18 @@ impl Keeper {
         if self.limits.when_full != WhenFull::Pause || bytes <= max / 5 * 4 {
             return None;
         }
-        let what = if bytes > max { "the dead-letter store is full: sources wait" } else { "the dead-letter store is nearly full" };
+        let what = if bytes > max {
+            "the dead-letter store is full: sources wait"
+        } else {
+            "the dead-letter store is nearly full"
+        };
         Some(
             Problem::warning("DEAD-STORE", what)
                 .found(format!("{bytes} bytes"))
                 .expected(format!("at most {max} bytes"))
-                .help("mend what refuses the records, then raise `dead_letters: { max }` or say `when_full: drop_oldest`"),
+                .help(
+                    "mend what refuses the records, then raise `dead_letters: { max }` or say `when_full: drop_oldest`",
+                ),
         )
     }
 }

@@ -171,8 +171,12 @@ impl Pipeline {
     /// # Panics
     /// When an input names a node that does not exist yet: the order of the calls is the order of the graph.
     pub fn add(&mut self, node: Node) -> NodeId {
-        assert!(node.inputs.iter().all(|i| i.from.0 < self.nodes.len()), "inputs are added before the nodes that read them");
-        let same = |n: &&Node| n.name == node.name && n.role.rsplit_once('.').is_some_and(|(role, _)| role == node.role);
+        assert!(
+            node.inputs.iter().all(|i| i.from.0 < self.nodes.len()),
+            "inputs are added before the nodes that read them"
+        );
+        let same =
+            |n: &&Node| n.name == node.name && n.role.rsplit_once('.').is_some_and(|(role, _)| role == node.role);
         let role = format!("{}.{}", node.role, self.nodes.iter().filter(same).count());
         self.nodes.push(Node { role, ..node });
         NodeId(self.nodes.len() - 1)
@@ -192,7 +196,13 @@ impl Pipeline {
     }
 
     /// Adds a source with its full schema.
-    pub fn source(&mut self, name: &str, source: Arc<dyn Source>, schema: SchemaRef, event_time: Option<EventTime>) -> NodeId {
+    pub fn source(
+        &mut self,
+        name: &str,
+        source: Arc<dyn Source>,
+        schema: SchemaRef,
+        event_time: Option<EventTime>,
+    ) -> NodeId {
         self.add(Node {
             name: name.into(),
             role: "source".into(),
@@ -242,7 +252,14 @@ impl Pipeline {
     }
 
     /// Adds an operator; one schema per output port.
-    pub fn operator(&mut self, name: &str, role: &str, inputs: Vec<Input>, schemas: Vec<SchemaRef>, work: Work) -> NodeId {
+    pub fn operator(
+        &mut self,
+        name: &str,
+        role: &str,
+        inputs: Vec<Input>,
+        schemas: Vec<SchemaRef>,
+        work: Work,
+    ) -> NodeId {
         self.add(Node {
             name: name.into(),
             role: role.into(),
@@ -349,7 +366,11 @@ impl Pipeline {
                 Work::Stage { reads: Reads::Extra(_), .. } => {
                     let input = &node.inputs[0];
                     let full = self.schema(input.from, input.port);
-                    let actual = if input.port == ERRORS { crate::dead::schema() } else { Arc::clone(&out[input.from.0][input.port]) };
+                    let actual = if input.port == ERRORS {
+                        crate::dead::schema()
+                    } else {
+                        Arc::clone(&out[input.from.0][input.port])
+                    };
                     let there = |name: &str| actual.index_of(name).is_ok() || full.index_of(name).is_err();
                     node.schemas.iter().map(|s| keep(s, &there)).collect()
                 }

@@ -67,7 +67,10 @@ enum Message {
     /// One worker has built its dataflow: all its participants exist.
     Built,
     Part(Epoch, Part),
-    Base { id: String, base: Result<StateBase> },
+    Base {
+        id: String,
+        base: Result<StateBase>,
+    },
     Stop,
 }
 
@@ -167,7 +170,8 @@ impl Committer {
             match inbox.receiver.recv_timeout(Duration::from_secs(1)) {
                 Ok(Message::Built) => built += 1,
                 Ok(Message::Part(epoch, part)) => {
-                    let entry = pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began: Instant::now() });
+                    let entry =
+                        pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began: Instant::now() });
                     entry.parts.push(part);
                 }
                 Ok(Message::Base { id, base }) => {
@@ -290,7 +294,13 @@ impl Committer {
             match self.log.commit(body.clone()) {
                 Ok(CommitOutcome::Committed(committed)) => {
                     *lock(&self.waiting) = self.letters.warning();
-                    return Ok(committed.body.files.iter().filter(|f| f.checkpoint == body.checkpoint).map(|f| f.len).sum());
+                    return Ok(committed
+                        .body
+                        .files
+                        .iter()
+                        .filter(|f| f.checkpoint == body.checkpoint)
+                        .map(|f| f.len)
+                        .sum());
                 }
                 Ok(CommitOutcome::Fenced { generation, holder }) => {
                     return Err(Problem::error("STATE-FENCED", "another process has taken over this pipeline")

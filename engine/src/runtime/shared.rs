@@ -9,8 +9,8 @@
 //! Ordering that the checkpoints rest on: the clock marks epoch t as a checkpoint *before* it lets the
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
-use crate::time::{Clock, Epoch, Micros};
 use crate::Problem;
+use crate::time::{Clock, Epoch, Micros};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

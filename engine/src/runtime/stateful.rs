@@ -78,7 +78,9 @@ pub(crate) fn build<'s>(
     let mut pulls: Vec<Box<dyn PullBatches>> = Vec::new();
     for (stream, exchange) in inputs {
         pulls.push(match exchange {
-            Some(columns) if !alone => Box::new(builder.new_input(stream, DistributorPact(move |_| ByKey::new(columns)))),
+            Some(columns) if !alone => {
+                Box::new(builder.new_input(stream, DistributorPact(move |_| ByKey::new(columns))))
+            }
             _ => Box::new(builder.new_input(stream, Pipeline)),
         });
     }
