@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::operator::{KeyGroups, OperatorFactory, StateBlock};
 use crate::problem::Retry;
 use crate::state::record::AttachedKind;
-use crate::state::{Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, StateBase, StateDelta};
+use crate::state::{Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, StateBase, StateDelta, sabotage};
 use crate::time::Epoch;
 use crate::{Problem, Result};
 use arrow::datatypes::SchemaRef;
@@ -215,14 +215,13 @@ impl Committer {
             Self::put(part, &mut body, &mut handles, &mut positions)?;
         }
         self.keep_letters(&mut body);
+        if sabotage::planted("publish_before_record") {
+            self.publish(epoch, std::mem::take(&mut handles));
+        }
         let bytes = self.write(&body)?;
         self.newest = number;
         self.record(pending.began, bytes);
-        for (node, worker, handle) in handles {
-            let found = self.sinks.iter().find(|(n, w, _)| *n == node && *w == worker);
-            let (_, _, mailbox) = found.expect("a handle comes from a sink of this job");
-            mailbox.push(Command::Commit(epoch, handle));
-        }
+        self.publish(epoch, handles);
         for (node, source) in &self.sources {
             if let Some(positions) = positions.get(node) {
                 source.committed(positions);
@@ -231,6 +230,15 @@ impl Committer {
         self.shared.unmark(epoch);
         (self.on_commit)(number);
         Ok(())
+    }
+
+    /// Tells every sink that its part of the checkpoint is durable.
+    fn publish(&self, epoch: Epoch, handles: Vec<(Arc<str>, usize, Handle)>) {
+        for (node, worker, handle) in handles {
+            let found = self.sinks.iter().find(|(n, w, _)| *n == node && *w == worker);
+            let (_, _, mailbox) = found.expect("a handle comes from a sink of this job");
+            mailbox.push(Command::Commit(epoch, handle));
+        }
     }
 
     fn put(

@@ -297,6 +297,9 @@ impl Launch<'_> {
         let Some(tail) = &self.tail else { return Ok(Restored::default()) };
         let mut positions: BTreeMap<String, BTreeMap<PartitionId, Saved>> = BTreeMap::new();
         for (node, partitions) in &tail.body.sources {
+            if crate::state::sabotage::planted("forget_positions") {
+                continue;
+            }
             let saved = positions.entry(node.clone()).or_default();
             for (partition, position) in partitions {
                 let position: Saved = serde_json::from_value(position.0.clone()).map_err(|e| {
@@ -318,6 +321,7 @@ impl Launch<'_> {
         let mut all = BTreeMap::new();
         for (index, node) in self.prepared.pipeline.nodes.iter().enumerate() {
             if let Work::Source(source) = &node.work {
+                shared.expect_source();
                 let saved = restored.positions.get(&*node.name);
                 let known: Vec<PartitionId> =
                     saved.into_iter().flatten().filter(|(_, s)| !s.ended).map(|(id, _)| Arc::clone(id)).collect();
@@ -339,7 +343,9 @@ impl Launch<'_> {
             let named = |p: Problem| p.node(&*node.name);
             let handles: Vec<Handle> =
                 self.tail.as_ref().and_then(|t| t.body.sinks.get(&*node.name).cloned()).unwrap_or_default();
-            factory.recover(handles).map_err(named)?;
+            if !crate::state::sabotage::planted("skip_sink_recovery") {
+                factory.recover(handles).map_err(named)?;
+            }
             let schema = self.prepared.input_schema(&node.inputs[0]);
             for worker in 0..self.runtime.workers {
                 let sink = factory.open(worker, &schema).map_err(named)?;

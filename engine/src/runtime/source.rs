@@ -13,6 +13,7 @@ use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
 use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Source};
 use crate::metrics::NodeMetrics;
+use crate::state::sabotage;
 use crate::time::Epoch;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -72,11 +73,9 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
             capabilities.pop().expect("three outputs"),
             capabilities.pop().expect("three outputs"),
         );
-        shared.source_opened();
         shared.on_epoch(Arc::clone(&wake));
         let intake = Intake::new(Arc::clone(&shared), Arc::clone(&spec.source), wake);
         let asked = Arc::clone(&intake);
-        shared.on_caught_up(move || asked.caught_up());
         let mut operator = SourceOperator {
             positions: spec.from.clone(),
             rows: Outlet::new(rows, rows_cap),
@@ -97,6 +96,7 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
         };
         operator.downgrade(spec.start);
         operator.assign();
+        shared.on_caught_up(move || asked.caught_up());
         move |_| match operator.turn() {
             Next::Again => again.activate(),
             Next::Later => again.activate_after(WAIT),
@@ -167,8 +167,13 @@ impl SourceOperator {
             });
             match taken {
                 Taken::Payload(partition, payload, position) => {
+                    if sabotage::planted("position_ahead") {
+                        self.close_ahead(&partition, &position);
+                    }
                     self.decode(&partition, payload);
-                    self.positions.insert(partition, Saved { at: position, ended: false });
+                    if !(sabotage::planted("position_behind") && self.positions.contains_key(&partition)) {
+                        self.positions.insert(partition, Saved { at: position, ended: false });
+                    }
                     shared.set_dirty();
                 }
                 Taken::Ended(partition, at) => {
@@ -254,6 +259,15 @@ impl SourceOperator {
         }
     }
 
+    /// A planted mistake: a position is saved in the epoch before that of its rows.
+    fn close_ahead(&mut self, partition: &PartitionId, position: &crate::connect::Position) {
+        let target = self.around.shared.target();
+        if target > self.epoch && target < self.around.shared.closing() {
+            self.positions.insert(Arc::clone(partition), Saved { at: position.clone(), ended: false });
+            self.close_until(target);
+        }
+    }
+
     /// Leaves the epochs before `target`.
     fn close_until(&mut self, target: Epoch) {
         let shared = Arc::clone(&self.around.shared);
@@ -269,9 +283,10 @@ impl SourceOperator {
         if self.reached.is_some() {
             let mut statuses: Vec<Status> =
                 presence.into_iter().map(|(partition, state)| Status { partition, state }).collect();
-            if statuses.is_empty() && self.bounded {
+            if statuses.is_empty() {
                 // No partitions here: say so, or the other workers would wait for this one's watermark.
-                statuses.push(Status { partition: "".into(), state: Presence::Ended });
+                let state = if self.bounded { Presence::Ended } else { Presence::Idle(Duration::ZERO) };
+                statuses.push(Status { partition: "".into(), state });
             }
             let capability = self.status.1.as_ref().expect("held while open").delayed(&self.epoch);
             self.status.0.activate().give(&capability, &mut statuses);

@@ -237,6 +237,9 @@ impl Run {
             if !self.fingerprint.is_empty() {
                 self.operator.delta(&mut blocks)?;
             }
+            if crate::state::sabotage::planted("skip_delta") && epoch % 2 == 0 {
+                blocks.clear();
+            }
             let (id, fingerprint) = (self.id.clone(), self.fingerprint.clone());
             self.participant.contribute(epoch, Part::State { id, fingerprint, watermark: self.watermark.0, blocks });
         }

@@ -11,7 +11,7 @@ use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
 use super::track::{self, TrackSpec};
 use super::{dead, watch};
-use crate::batch::Batch;
+use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::operator::{Emit, KeyGroups};
@@ -374,18 +374,19 @@ impl<'s, 'b> Builder<'s, 'b> {
         self.built[index] = Built { ports: vec![Some(self.scope.concatenate(streams))], errors: None, time };
     }
 
-    /// One side of a union may carry columns that nobody downstream wants.
+    /// One side of a union may carry columns that nobody downstream wants, or never be null where another is.
     fn align(&self, index: usize, stream: Stream<'s, Epoch, Batch>, schema: &SchemaRef) -> Stream<'s, Epoch, Batch> {
-        struct Align(Vec<String>);
+        struct Align(SchemaRef);
         impl crate::operator::Stage for Align {
             fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()> {
-                let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
-                out.send(batch.project(&names));
+                let names: Vec<&str> = self.0.fields().iter().map(|f| f.name().as_str()).collect();
+                let batch = batch.project(&names);
+                let rows = record_batch(Arc::clone(&self.0), batch.rows.columns().to_vec(), batch.len());
+                out.send(Batch { rows, ..batch });
                 Ok(())
             }
         }
-        let names = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let links = vec![Link { stage: Box::new(Align(names)), around: self.around(index) }];
+        let links = vec![Link { stage: Box::new(Align(Arc::clone(schema))), around: self.around(index) }];
         chain::build("align", stream, links, 1).ports.remove(0)
     }
 

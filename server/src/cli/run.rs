@@ -156,7 +156,7 @@ fn finish(job: &Job, state: &JobState, args: &Run, print: &Print, began: Instant
             let line =
                 json!({ "ended": true, "seconds": seconds, "checkpoint": status.checkpoint, "nodes": status.nodes });
             let _ = writeln!(std::io::stderr(), "{line}");
-        } else if status.resumed.is_some() && status.checkpoints == 0 && read == 0 {
+        } else if status.resumed.is_some() && status.checkpoints == 0 && read == 0 && *state == JobState::Stopped {
             print.say("nothing left to do: every source had been read to its end");
         } else {
             print.say(&format!(
