@@ -13,8 +13,8 @@
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
 
-mod checkpoint;
 mod chain;
+mod checkpoint;
 mod clock;
 mod dead;
 mod intake;
@@ -25,10 +25,10 @@ mod sink;
 mod source;
 mod stateful;
 mod stream;
-mod track;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod track;
+mod watch;
 mod worker;
 
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};

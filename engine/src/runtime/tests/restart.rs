@@ -79,7 +79,8 @@ fn long_rows_of_deltas_are_compacted_and_restore_the_same() {
     let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
     let runtime = Runtime::builder().workers(2).state_dir(dir.path()).build().unwrap();
     let gate = Gate::at(0);
-    let script = |gate: &Arc<Gate>| Script { partitions: 1, rows: 2_000, keys: 11, bounded: true, gate: Arc::clone(gate) };
+    let script =
+        |gate: &Arc<Gate>| Script { partitions: 1, rows: 2_000, keys: 11, bounded: true, gate: Arc::clone(gate) };
     let job = runtime.start(&counting(script(&gate), &world, None), Resume::OrFresh).unwrap();
     for n in 1..=150 {
         gate.open(n * 10);
@@ -88,7 +89,8 @@ fn long_rows_of_deltas_are_compacted_and_restore_the_same() {
     job.request_stop(Stop::Kill);
     job.wait_timeout(LIMIT);
     let store: Arc<dyn crate::state::Store> =
-        crate::state::LocalStore::open_read_only(dir.path().join("counting"), Arc::new(crate::state::fs::RealFs)).unwrap();
+        crate::state::LocalStore::open_read_only(dir.path().join("counting"), Arc::new(crate::state::fs::RealFs))
+            .unwrap();
     let tail = crate::state::Committed::newest(&store).unwrap().unwrap();
     let (base, _) = tail.bytes("count/count.0");
     assert!(base > 0, "there must be a base after {} checkpoints", tail.body.checkpoint);

@@ -43,7 +43,10 @@ fn the_watermark_is_the_least_over_partitions_and_ends_with_them() {
     job.wait_timeout(LIMIT).unwrap();
     let rows = world.published();
     assert_eq!(rows.last().unwrap()[0], i64::MAX, "the end of all partitions is the greatest watermark");
-    assert!(rows.iter().all(|r| r[0] == i64::MAX || r[0] <= 94_000_000), "the greatest event time minus the bound: {rows:?}");
+    assert!(
+        rows.iter().all(|r| r[0] == i64::MAX || r[0] <= 94_000_000),
+        "the greatest event time minus the bound: {rows:?}"
+    );
 }
 
 #[test]
@@ -56,7 +59,11 @@ fn a_silent_source_lets_the_watermark_follow_the_clock() {
     let silent = Instant::now();
     let year_2020 = 1_577_836_800_000_000;
     assert!(world.wait(LIMIT, |rows| rows.iter().any(|r| r[0] > year_2020)), "then the clock");
-    assert!(silent.elapsed() < idle_after + Duration::from_secs(1), "within idle_after plus one second: {:?}", silent.elapsed());
+    assert!(
+        silent.elapsed() < idle_after + Duration::from_secs(1),
+        "within idle_after plus one second: {:?}",
+        silent.elapsed()
+    );
     job.request_stop(Stop::Drain);
     assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
 }
@@ -68,7 +75,10 @@ fn one_partition_that_waits_holds_the_watermark() {
     let script = Script { partitions: 2, rows: 50, keys: 1, bounded: true, gate: Arc::clone(&gate) };
     let job = start(&watermarks(script, Duration::from_secs(600), 0, &world), 2, dir.path());
     assert!(world.wait(LIMIT, |rows| rows.iter().any(|r| r[0] == 9_000_000)));
-    assert!(!world.wait(Duration::from_millis(200), |rows| rows.iter().any(|r| r[0] > 9_000_000)), "it may not move on");
+    assert!(
+        !world.wait(Duration::from_millis(200), |rows| rows.iter().any(|r| r[0] > 9_000_000)),
+        "it may not move on"
+    );
     gate.open(i64::MAX);
     assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
 }
@@ -78,8 +88,14 @@ fn a_panic_fails_the_job_and_nothing_else() {
     for workers in [1, 3] {
         let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
         let switch = Arc::new(AtomicUsize::new(1));
-        let job = start(&counting(Script::bounded(2, 1_000, 3), &world, Some((50, Arc::clone(&switch)))), workers, dir.path());
-        let Some(JobState::Failed(problem)) = job.wait_timeout(LIMIT) else { panic!("{workers} workers: the job should have failed") };
+        let job = start(
+            &counting(Script::bounded(2, 1_000, 3), &world, Some((50, Arc::clone(&switch)))),
+            workers,
+            dir.path(),
+        );
+        let Some(JobState::Failed(problem)) = job.wait_timeout(LIMIT) else {
+            panic!("{workers} workers: the job should have failed")
+        };
         assert_eq!((&*problem.code, problem.found.as_deref()), ("INTERNAL", Some("planted")));
         // The switch is off now: the next run goes on from the last checkpoint, and nothing is lost or doubled.
         let job = start(&counting(Script::bounded(2, 1_000, 3), &world, Some((50, switch))), workers, dir.path());

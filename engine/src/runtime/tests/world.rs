@@ -69,7 +69,15 @@ impl Source for Script {
         let next = from.and_then(|p| p.0.as_i64()).unwrap_or(0);
         let number: i64 = partition[1..].parse().expect("named by partitions()");
         let (rows, keys, bounded) = (self.rows, self.keys, self.bounded);
-        Ok(Box::new(ScriptReader { partition: Arc::clone(partition), number, next, rows, keys, bounded, gate: Arc::clone(&self.gate) }))
+        Ok(Box::new(ScriptReader {
+            partition: Arc::clone(partition),
+            number,
+            next,
+            rows,
+            keys,
+            bounded,
+            gate: Arc::clone(&self.gate),
+        }))
     }
     fn decoder(&self, schema: &SchemaRef) -> Result<Box<dyn Decoder>> {
         Ok(Box::new(Project(Arc::clone(schema))))
@@ -105,7 +113,9 @@ impl Reader for ScriptReader {
         let columns: Vec<arrow::array::ArrayRef> = vec![
             Arc::new(Int64Array::from_iter_values(ns.iter().map(key))),
             Arc::new(Int64Array::from(ns.clone())),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(ns.iter().map(|n| n * 1_000_000)).with_timezone("UTC")),
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(ns.iter().map(|n| n * 1_000_000)).with_timezone("UTC"),
+            ),
         ];
         let rows = record_batch(schema(), columns, ns.len());
         let start = u64::try_from(from).expect("rows count from 0");
@@ -334,7 +344,13 @@ pub fn counting(script: Script, world: &Arc<World>, panic_at: Option<(i64, Arc<A
         reads: vec![Reads::Only(vec!["key".into()])],
         fingerprint: "count".into(),
     };
-    let count = pipeline.operator("count", "count", vec![Input::from(source).by(vec!["key".into()])], vec![count_schema()], work);
+    let count = pipeline.operator(
+        "count",
+        "count",
+        vec![Input::from(source).by(vec!["key".into()])],
+        vec![count_schema()],
+        work,
+    );
     pipeline.sink("out", Input::from(count), Arc::new(ToWorld(Arc::clone(world))));
     pipeline
 }
