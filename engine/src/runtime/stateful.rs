@@ -237,7 +237,7 @@ impl Run {
             if !self.fingerprint.is_empty() {
                 self.operator.delta(&mut blocks)?;
             }
-            if crate::state::sabotage::planted("skip_delta") && epoch % 2 == 0 {
+            if crate::state::sabotage::planted("skip_delta") && epoch.is_multiple_of(2) {
                 blocks.clear();
             }
             let (id, fingerprint) = (self.id.clone(), self.fingerprint.clone());
