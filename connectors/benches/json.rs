@@ -6,8 +6,8 @@
 //! read, so that no work can be left out.
 #![allow(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 
-use arrow::array::cast::AsArray;
 use arrow::array::RecordBatch;
+use arrow::array::cast::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use millstream::connect::{Body, Decoded, Payload};
@@ -26,9 +26,12 @@ fn main() {
     let slabs = slabs(lines);
     let bytes: usize = slabs.iter().map(Bytes::len).sum();
     println!("{lines} lines, {} bytes each", bytes / lines);
-    for (name, columns) in [("all columns", None), ("4 columns", Some(["ts", "auction", "bidder", "price"])), ("0 columns", Some([""; 4]))] {
+    for (name, columns) in
+        [("all columns", None), ("4 columns", Some(["ts", "auction", "bidder", "price"])), ("0 columns", Some([""; 4]))]
+    {
         let schema = schema(columns);
-        let best = (0..runs).map(|_| decode(&slabs, &schema)).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one run");
+        let best =
+            (0..runs).map(|_| decode(&slabs, &schema)).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one run");
         report(name, lines, bytes, best.0, best.1);
     }
     let batches = batches(&slabs, &schema(Some(["auction", "bidder", "price", "extra"])));
@@ -91,7 +94,8 @@ fn encode(batches: &[RecordBatch]) -> (f64, usize) {
 fn schema(names: Option<[&str; 4]>) -> SchemaRef {
     let ms = [(TIME_UNIT_METADATA.to_owned(), "ms".to_owned())].into();
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let mut fields = vec![Field::new("type", DataType::Utf8, true), Field::new("ts", timestamp, true).with_metadata(ms)];
+    let mut fields =
+        vec![Field::new("type", DataType::Utf8, true), Field::new("ts", timestamp, true).with_metadata(ms)];
     for name in ["auction", "bidder", "price", "id", "initial_bid", "reserve", "expires", "seller", "category"] {
         fields.push(Field::new(name, DataType::Int64, true));
     }
@@ -120,9 +124,18 @@ fn line(n: usize, rng: &mut fastrand::Rng, out: &mut Vec<u8>) {
     let ts = 1_700_000_000_000 + n / 10;
     let (id, price) = (1_000 + n / 17, rng.u32(100..100_000_000));
     let written = match n % 50 {
-        0 => writeln!(out, "{{\"type\":\"person\",\"ts\":{ts},\"id\":{id},\"name\":\"Vicky Jones\",\"email\":\"{a}@x.com\",\"card\":\"1234 5678 9012 3456\",\"city\":\"Portland\",\"state\":\"OR\",\"extra\":\"{b}{b}\"}}"),
-        1..=3 => writeln!(out, "{{\"type\":\"auction\",\"ts\":{ts},\"id\":{id},\"item\":\"{a}\",\"description\":\"{b}{b}{b}\",\"initial_bid\":{price},\"reserve\":{price},\"expires\":{ts},\"seller\":{id},\"category\":12,\"extra\":\"{long}\"}}"),
-        _ => writeln!(out, "{{\"type\":\"bid\",\"ts\":{ts},\"auction\":{id},\"bidder\":{id},\"price\":{price},\"channel\":\"Facebook\",\"url\":\"https://www.nexmark.com/{a}/item.htm?query=1\",\"extra\":\"{b}\"}}"),
+        0 => writeln!(
+            out,
+            "{{\"type\":\"person\",\"ts\":{ts},\"id\":{id},\"name\":\"Vicky Jones\",\"email\":\"{a}@x.com\",\"card\":\"1234 5678 9012 3456\",\"city\":\"Portland\",\"state\":\"OR\",\"extra\":\"{b}{b}\"}}"
+        ),
+        1..=3 => writeln!(
+            out,
+            "{{\"type\":\"auction\",\"ts\":{ts},\"id\":{id},\"item\":\"{a}\",\"description\":\"{b}{b}{b}\",\"initial_bid\":{price},\"reserve\":{price},\"expires\":{ts},\"seller\":{id},\"category\":12,\"extra\":\"{long}\"}}"
+        ),
+        _ => writeln!(
+            out,
+            "{{\"type\":\"bid\",\"ts\":{ts},\"auction\":{id},\"bidder\":{id},\"price\":{price},\"channel\":\"Facebook\",\"url\":\"https://www.nexmark.com/{a}/item.htm?query=1\",\"extra\":\"{b}\"}}"
+        ),
     };
     written.expect("writing to memory cannot fail");
 }

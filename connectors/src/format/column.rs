@@ -24,22 +24,47 @@ pub(crate) struct Column {
 pub(crate) enum Store {
     Bool(Vec<bool>),
     /// Every integer type but `uint64`.
-    Int { values: Vec<i64>, min: i64, max: i64 },
+    Int {
+        values: Vec<i64>,
+        min: i64,
+        max: i64,
+    },
     UInt64(Vec<u64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     /// `input` is the unit of numbers, where numbers are allowed.
-    Timestamp { values: Vec<i64>, input: Option<TimeUnit>, unit: TimeUnit },
+    Timestamp {
+        values: Vec<i64>,
+        input: Option<TimeUnit>,
+        unit: TimeUnit,
+    },
     Date(Vec<i32>),
-    Time { values: Vec<i64>, unit: TimeUnit },
+    Time {
+        values: Vec<i64>,
+        unit: TimeUnit,
+    },
     Text(Runs),
     /// A value kept as its own text.
     Json(Runs),
     Bytes(Runs),
-    List { offsets: Vec<i32>, item: Box<Column> },
-    Struct { fields: Vec<Column>, len: usize },
-    Map { offsets: Vec<i32>, keys: Runs, values: Box<Column> },
+    List {
+        offsets: Vec<i32>,
+        item: Box<Column>,
+    },
+    Struct {
+        fields: Vec<Column>,
+        len: usize,
+    },
+    Map {
+        offsets: Vec<i32>,
+        keys: Runs,
+        values: Box<Column>,
+    },
 }
 
 /// Byte strings behind one another.

@@ -250,7 +250,8 @@ impl<'a> Fields<'a> {
         let mut from = 0;
         loop {
             let Some(quote) = memchr::memchr(b'"', &text[from..]) else {
-                let message = "a quoted field is not closed at the end of the line; line breaks within quotes are not supported";
+                let message =
+                    "a quoted field is not closed at the end of the line; line breaks within quotes are not supported";
                 return Err(Fault("CSV-QUOTE", message.to_owned()));
             };
             let end = from + quote;

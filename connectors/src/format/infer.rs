@@ -131,7 +131,12 @@ fn guess_text(text: &str) -> Guess {
         t if t.eq_ignore_ascii_case("true") || t.eq_ignore_ascii_case("false") => Guess::Bool,
         t if !padded && t.parse::<i64>().is_ok() => Guess::Int,
         t if !padded && t.parse::<u64>().is_ok() => Guess::UInt,
-        t if !padded && digits.starts_with(|c: char| c.is_ascii_digit()) && t.parse::<f64>().is_ok_and(f64::is_finite) => Guess::Float,
+        t if !padded
+            && digits.starts_with(|c: char| c.is_ascii_digit())
+            && t.parse::<f64>().is_ok_and(f64::is_finite) =>
+        {
+            Guess::Float
+        }
         t if instant::timestamp(t.as_bytes()).is_some() => Guess::Timestamp,
         _ => Guess::Text,
     }
@@ -164,13 +169,12 @@ fn schema(columns: Vec<(String, Guess)>) -> Schema {
         Guess::Int => Field::new(name, DataType::Int64, true),
         Guess::UInt => Field::new(name, DataType::UInt64, true),
         Guess::Float => Field::new(name, DataType::Float64, true),
-        Guess::Timestamp => {
-            Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
-        }
+        Guess::Timestamp => Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
         Guess::Text => Field::new(name, DataType::Utf8, true),
         // Nulls alone may turn out to be anything.
-        Guess::Json | Guess::Nothing => Field::new(name, DataType::Utf8, true)
-            .with_metadata([(JSON_METADATA.to_owned(), "true".to_owned())].into()),
+        Guess::Json | Guess::Nothing => {
+            Field::new(name, DataType::Utf8, true).with_metadata([(JSON_METADATA.to_owned(), "true".to_owned())].into())
+        }
     };
     let own = columns.into_iter().filter(|(name, _)| !name.starts_with('_'));
     Schema::new(own.map(field).collect::<Vec<_>>())

@@ -63,8 +63,10 @@ impl Default for DecodeOptions {
 fn insertions_only(batch: &Batch, format: &str) -> Result<()> {
     match batch.diff.as_ref().and_then(|d| d.values().iter().find(|d| **d != 1)) {
         None => Ok(()),
-        Some(diff) => Err(Problem::error("FORMAT-CHANGELOG", format!("{format} has no place for the weights of a changelog"))
-            .found(format!("a row with weight {diff}"))
-            .help("write ndjson, which adds `_diff`, or emit on close")),
+        Some(diff) => {
+            Err(Problem::error("FORMAT-CHANGELOG", format!("{format} has no place for the weights of a changelog"))
+                .found(format!("a row with weight {diff}"))
+                .help("write ndjson, which adds `_diff`, or emit on close"))
+        }
     }
 }

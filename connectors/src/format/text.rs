@@ -82,7 +82,9 @@ impl TextRows {
 }
 
 fn one_column(found: &str) -> Problem {
-    Problem::error("FORMAT-TYPE", "text has one column, `value`").expected("`value` of type string or bytes").found(found)
+    Problem::error("FORMAT-TYPE", "text has one column, `value`")
+        .expected("`value` of type string or bytes")
+        .found(found)
 }
 
 impl Rows for TextRows {

@@ -112,7 +112,15 @@ impl Transport {
             column.cloned().ok_or_else(|| {
                 Problem::error("FORMAT-COLUMN", format!("the input has no column `{}`", field.name()))
                     .expected(format!("a column of type {}", field.data_type()))
-                    .found(format!("columns {}", rows.schema().fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ")))
+                    .found(format!(
+                        "columns {}",
+                        rows.schema()
+                            .fields()
+                            .iter()
+                            .map(|f| format!("{} {}", f.name(), f.data_type()))
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    ))
             })
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -202,9 +210,9 @@ impl Origins<'_> {
                 Arc::new(messages.map(|m| m.and_then(|m| m.key.as_deref())).collect::<BinaryArray>())
             }
             // A key that is not text is no reason to refuse a record: it is null as text.
-            Column::Key => Arc::new(
-                messages.map(|m| std::str::from_utf8(m?.key.as_deref()?).ok()).collect::<StringArray>(),
-            ),
+            Column::Key => {
+                Arc::new(messages.map(|m| std::str::from_utf8(m?.key.as_deref()?).ok()).collect::<StringArray>())
+            }
             Column::Payload(_) => unreachable!("columns of the payload come from its decoder"),
         }
     }

@@ -18,10 +18,9 @@ pub fn plain_run(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
         let quote = word ^ (LOW * b'"' as u64);
         let back = word ^ (LOW * b'\\' as u64);
-        let flags = (quote.wrapping_sub(LOW) & !quote
-            | back.wrapping_sub(LOW) & !back
-            | word.wrapping_sub(LOW * 0x20) & !word)
-            & HIGH;
+        let flags =
+            (quote.wrapping_sub(LOW) & !quote | back.wrapping_sub(LOW) & !back | word.wrapping_sub(LOW * 0x20) & !word)
+                & HIGH;
         if flags != 0 {
             return at + (flags.trailing_zeros() / 8) as usize;
         }
@@ -101,8 +100,7 @@ fn per_second(unit: TimeUnit) -> i64 {
 fn write_days(days: i64, out: &mut Vec<u8>) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;

@@ -62,7 +62,10 @@ fn strings_of_every_kind_are_escaped() {
     assert_eq!(one(LargeStringArray::from(vec![Some(nasty), None, Some("")])), want);
     assert_eq!(one(StringViewArray::from(vec![Some(nasty), None, Some("")])), want);
     assert_eq!(one(vec![Some(nasty), None, Some("")].into_iter().collect::<DictionaryArray<Int32Type>>()), want);
-    assert_eq!(one(vec![None::<&str>, None].into_iter().collect::<DictionaryArray<Int32Type>>()), [json!(null), json!(null)]);
+    assert_eq!(
+        one(vec![None::<&str>, None].into_iter().collect::<DictionaryArray<Int32Type>>()),
+        [json!(null), json!(null)]
+    );
 }
 
 #[test]
@@ -107,7 +110,10 @@ fn nested_values() {
     assert_eq!(one(list), [json!([1, null]), json!(null), json!([])]);
     let inner = StructArray::from(vec![
         (Arc::new(Field::new("a", DataType::Int32, true)), Arc::new(Int32Array::from(vec![Some(1), None])) as ArrayRef),
-        (Arc::new(Field::new("\"", DataType::Boolean, true)), Arc::new(BooleanArray::from(vec![true, false])) as ArrayRef),
+        (
+            Arc::new(Field::new("\"", DataType::Boolean, true)),
+            Arc::new(BooleanArray::from(vec![true, false])) as ArrayRef,
+        ),
     ]);
     assert_eq!(one(inner), [json!({"a": 1, "\"": true}), json!({"a": null, "\"": false})]);
     let mut map = MapBuilder::new(None, Int32Builder::new(), Float64Builder::new());
@@ -120,8 +126,8 @@ fn nested_values() {
 
 #[test]
 fn json_text_is_written_as_a_value() {
-    let field = Field::new("v", DataType::Utf8, true)
-        .with_metadata([(JSON_METADATA.to_owned(), "true".to_owned())].into());
+    let field =
+        Field::new("v", DataType::Utf8, true).with_metadata([(JSON_METADATA.to_owned(), "true".to_owned())].into());
     let column = StringArray::from(vec!["{\"a\":\n[1]}", "not json", "{} {}"]);
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(column)]).unwrap();
     let got: Vec<Value> = lines(&batch, None).into_iter().map(|mut v| v["v"].take()).collect();
@@ -142,7 +148,14 @@ fn weights_come_last() {
 fn sliced_batches_write_their_own_rows() {
     let batch = RecordBatch::try_from_iter([
         ("s", Arc::new(StringArray::from(vec![Some("a"), None, Some("c")])) as ArrayRef),
-        ("l", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)]), Some(vec![Some(2)]), Some(vec![Some(3), Some(4)])]))),
+        (
+            "l",
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([
+                Some(vec![Some(1)]),
+                Some(vec![Some(2)]),
+                Some(vec![Some(3), Some(4)]),
+            ])),
+        ),
     ])
     .unwrap();
     assert_eq!(lines(&batch.slice(1, 2), None), [json!({"s": null, "l": [2]}), json!({"s": "c", "l": [3, 4]})]);

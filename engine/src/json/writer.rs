@@ -1,7 +1,7 @@
 //! One column of a batch, ready to be written row by row.
 
-use super::scalar::{write_date, write_string, write_time, write_timestamp};
 use super::JSON_METADATA;
+use super::scalar::{write_date, write_string, write_time, write_timestamp};
 use arrow::array::cast::AsArray;
 use arrow::array::*;
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -142,15 +142,11 @@ impl<'a> Values<'a> {
             DataType::Time32(TimeUnit::Second) => {
                 Values::Time32(array.as_primitive::<Time32SecondType>().values(), TimeUnit::Second)
             }
-            DataType::Time32(unit) => {
-                Values::Time32(array.as_primitive::<Time32MillisecondType>().values(), *unit)
-            }
+            DataType::Time32(unit) => Values::Time32(array.as_primitive::<Time32MillisecondType>().values(), *unit),
             DataType::Time64(TimeUnit::Nanosecond) => {
                 Values::Time64(array.as_primitive::<Time64NanosecondType>().values(), TimeUnit::Nanosecond)
             }
-            DataType::Time64(unit) => {
-                Values::Time64(array.as_primitive::<Time64MicrosecondType>().values(), *unit)
-            }
+            DataType::Time64(unit) => Values::Time64(array.as_primitive::<Time64MicrosecondType>().values(), *unit),
             DataType::Timestamp(unit, _) => Values::Timestamp(timestamps(array, *unit), *unit),
             DataType::Decimal32(..) => Values::Decimal32(array.as_primitive()),
             DataType::Decimal64(..) => Values::Decimal64(array.as_primitive()),

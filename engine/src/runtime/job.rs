@@ -10,7 +10,9 @@ use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
 use crate::metrics::{Metrics, NodeMetrics, NodeReading};
 use crate::plan::{NodeId, Pipeline, Prepared, Work};
+use crate::dead::Keeper;
 use crate::state::fs::RealFs;
+use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock};
 use crate::{Problem, Result};
@@ -325,6 +327,21 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// The dead-letter store as the last checkpoint left it.
+    fn letters(&self) -> Keeper {
+        let limits = self.prepared.pipeline.settings.dead_letters.clone();
+        let mut segments = BTreeMap::new();
+        if let Some(tail) = &self.tail {
+            let clocks = &tail.body.extra["dead_letters"];
+            for segment in tail.attached(AttachedKind::DeadLetters) {
+                let wall = clocks[segment.file.checkpoint.to_string()].as_i64().unwrap_or(0);
+                let entry = segments.entry(segment.file.checkpoint).or_insert((wall, 0));
+                entry.1 += segment.file.len;
+            }
+        }
+        Keeper::new(limits, segments)
+    }
+
     fn start_committer(&self, parts: &mut Parts, log: CommitLog, inbox: checkpoint::Inbox, progress: &Arc<Progress>, timeout: Duration) {
         let nodes = &self.prepared.pipeline.nodes;
         let newest = self.tail.as_ref().map_or(0, |t| t.body.checkpoint);
@@ -354,6 +371,7 @@ impl Launch<'_> {
                 })
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
+            letters: self.letters(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,

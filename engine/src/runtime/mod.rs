@@ -27,6 +27,8 @@ mod stateful;
 mod stream;
 mod track;
 mod watch;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};

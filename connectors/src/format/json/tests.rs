@@ -71,7 +71,8 @@ fn integers_are_exact_or_refused() {
 
 #[test]
 fn floats_are_the_nearest() {
-    for text in ["0.1", "1e308", "5e-324", "-0.0", "123456789012345678", "2.2250738585072011e-308", "9007199254740993"] {
+    for text in ["0.1", "1e308", "5e-324", "-0.0", "123456789012345678", "2.2250738585072011e-308", "9007199254740993"]
+    {
         assert_eq!(typed(DataType::Float64, text), Ok(json!(text.parse::<f64>().unwrap())), "{text}");
     }
     assert_eq!(typed(DataType::Float32, "0.1"), Ok(json!(0.1)));
@@ -98,8 +99,15 @@ fn time_points() {
     assert_eq!(typed(kind.clone(), "\"2023-11-14T22:13:20.1234567+00:00\""), Ok(json!("2023-11-14T22:13:20.123456Z")));
     refused(kind.clone(), "1700000000", "JSON-TYPE");
     refused(kind.clone(), "\"yesterday\"", "JSON-TYPE");
-    for (unit, text) in [("s", "1700000000.12"), ("s", "1.70000000012e9"), ("ms", "1700000000120"), ("us", "1700000000120000"), ("ns", "1700000000120000999")] {
-        let field = Field::new("v", kind.clone(), true).with_metadata([(TIME_UNIT_METADATA.to_owned(), unit.to_owned())].into());
+    for (unit, text) in [
+        ("s", "1700000000.12"),
+        ("s", "1.70000000012e9"),
+        ("ms", "1700000000120"),
+        ("us", "1700000000120000"),
+        ("ns", "1700000000120000999"),
+    ] {
+        let field = Field::new("v", kind.clone(), true)
+            .with_metadata([(TIME_UNIT_METADATA.to_owned(), unit.to_owned())].into());
         assert_eq!(value(field, text), Ok(json!("2023-11-14T22:13:20.120Z")), "{text} {unit}");
     }
     let field = Field::new("v", kind, true).with_metadata([(TIME_UNIT_METADATA.to_owned(), "ms".to_owned())].into());
@@ -113,9 +121,22 @@ fn time_points() {
 
 #[test]
 fn strings_and_escapes() {
-    assert_eq!(typed(DataType::Utf8, r#""a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é""#), Ok(json!("a\"\\/\u{8}\u{c}\n\r\té😀é")));
+    assert_eq!(
+        typed(DataType::Utf8, r#""a\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é""#),
+        Ok(json!("a\"\\/\u{8}\u{c}\n\r\té😀é"))
+    );
     assert_eq!(typed(DataType::Utf8View, r#""\u0000""#), Ok(json!("\0")));
-    for bad in [r#""\x""#, r#""\u12g4""#, r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, "\"a\tb\"", "\"a", "\"\\", "\"\\u12"] {
+    for bad in [
+        r#""\x""#,
+        r#""\u12g4""#,
+        r#""\ud800""#,
+        r#""\udc00""#,
+        r#""\ud800\u0041""#,
+        "\"a\tb\"",
+        "\"a",
+        "\"\\",
+        "\"\\u12",
+    ] {
         refused(DataType::Utf8, bad, "JSON-SYNTAX");
     }
     refused(DataType::Utf8, "1", "JSON-TYPE: field `v`: found the number 1, expected string");
@@ -136,7 +157,8 @@ fn nested_values() {
     assert_eq!(typed(kind.clone(), "null"), Ok(json!(null)));
     refused(kind.clone(), r#"{"a":1}"#, "JSON-MISSING: field `v.b`");
     refused(kind, r#"{"b":"","b":""}"#, "JSON-DUPLICATE: field `v.b`");
-    let entries = Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Float64, true)]);
+    let entries =
+        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Float64, true)]);
     let map = DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false);
     assert_eq!(typed(map, r#"{"\u0061":1,"b":null}"#), Ok(json!({"a": 1.0, "b": null})));
     let raw = r#"{"deep":[1,{"x":"\u0041"}] , "n":1e400}"#;
@@ -147,19 +169,30 @@ fn nested_values() {
 
 #[test]
 fn missing_duplicate_and_unknown_fields() {
-    let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("b", DataType::Utf8, true)]));
-    let got = ndjson(&schema, "{\"b\":\"x\",\"z\":{\"a\":[]},\"a\":1}\n{\"b\":\"x\"}\n{\"a\":null}\n{\"a\":1,\"a\":2}\n{\"z\":1,\"z\":2,\"a\":3}\n");
+    let schema =
+        Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("b", DataType::Utf8, true)]));
+    let got = ndjson(
+        &schema,
+        "{\"b\":\"x\",\"z\":{\"a\":[]},\"a\":1}\n{\"b\":\"x\"}\n{\"a\":null}\n{\"a\":1,\"a\":2}\n{\"z\":1,\"z\":2,\"a\":3}\n",
+    );
     assert_eq!(rows_of(&got), [json!({"a": 1, "b": "x"}), json!({"a": 3, "b": null})]);
     assert_eq!(codes(&got.rejects), ["29 JSON-MISSING", "39 JSON-MISSING", "50 JSON-DUPLICATE"]);
 }
 
 #[test]
 fn names_that_need_escapes() {
-    let schema = schema_of(&[("a\"b", DataType::Int64), ("é", DataType::Int64), ("a_name_longer_than_sixteen_bytes", DataType::Int64)]);
+    let schema = schema_of(&[
+        ("a\"b", DataType::Int64),
+        ("é", DataType::Int64),
+        ("a_name_longer_than_sixteen_bytes", DataType::Int64),
+    ]);
     let text = "{\"a\\\"b\":1,\"\\u00e9\":2,\"a_name_longer_than_sixteen_bytes\":3}\n".repeat(2) + "{\"é\":4}\n";
     let got = ndjson(&schema, text);
     let whole = json!({"a\"b": 1, "é": 2, "a_name_longer_than_sixteen_bytes": 3});
-    assert_eq!(rows_of(&got), [whole.clone(), whole, json!({"a\"b": null, "é": 4, "a_name_longer_than_sixteen_bytes": null})]);
+    assert_eq!(
+        rows_of(&got),
+        [whole.clone(), whole, json!({"a\"b": null, "é": 4, "a_name_longer_than_sixteen_bytes": null})]
+    );
 }
 
 #[test]
@@ -180,10 +213,34 @@ fn malformed_lines_are_refused_alone() {
     let good = r#"{"a":1,"s":"é","t":{"x":1,"y":["p","q"]},"u":[true,false,null,{"k":-1.5e+3}]}"#;
     let want: Value = json!({"a": 1, "s": "é", "t": {"x": 1, "y": ["p", "q"]}});
     let mut broken = vec![
-        "1".to_owned(), "[]".into(), "null".into(), "\"x\"".into(), "{".into(), "}".into(), "{}}".into(), "{} {}".into(), "{\"a\"}".into(),
-        "{a:1}".into(), "{\"a\":1,}".into(), "{,}".into(), "{\"u\":[1,]}".into(), "{\"u\":[}".into(), "{\"u\":[1}}".into(), "{\"u\":{]}".into(),
-        "{\"u\":01}".into(), "{\"u\":1.}".into(), "{\"u\":tru}".into(), "{\"u\":truee}".into(), "{\"u\":\"\\q\"}".into(), "{\"u\":\"\u{1}\"}".into(),
-        "{\"u\":'x'}".into(), "{\"u\":1 2}".into(), "{\"u\":{\"k\" 1}}".into(), "{\"u\":{1:1}}".into(), "\u{0}".into(), "{\"\u{0}\":1}".into(),
+        "1".to_owned(),
+        "[]".into(),
+        "null".into(),
+        "\"x\"".into(),
+        "{".into(),
+        "}".into(),
+        "{}}".into(),
+        "{} {}".into(),
+        "{\"a\"}".into(),
+        "{a:1}".into(),
+        "{\"a\":1,}".into(),
+        "{,}".into(),
+        "{\"u\":[1,]}".into(),
+        "{\"u\":[}".into(),
+        "{\"u\":[1}}".into(),
+        "{\"u\":{]}".into(),
+        "{\"u\":01}".into(),
+        "{\"u\":1.}".into(),
+        "{\"u\":tru}".into(),
+        "{\"u\":truee}".into(),
+        "{\"u\":\"\\q\"}".into(),
+        "{\"u\":\"\u{1}\"}".into(),
+        "{\"u\":'x'}".into(),
+        "{\"u\":1 2}".into(),
+        "{\"u\":{\"k\" 1}}".into(),
+        "{\"u\":{1:1}}".into(),
+        "\u{0}".into(),
+        "{\"\u{0}\":1}".into(),
     ];
     broken.push(format!("{{\"u\":{}{}}}", "[".repeat(64), "]".repeat(64)));
     // Every beginning of a good record, cut at a character.
@@ -214,27 +271,41 @@ fn the_message_names_the_byte() {
 
 #[test]
 fn bad_utf8_concerns_its_line_only() {
-    let got = ndjson(&schema_of(&[("a", DataType::Int64)]), b"{\"a\":1}\n{\"a\":2,\"b\":\"\xff\"}\n{\"a\":3,\"b\":\"\xc3\xa9\"}\n");
+    let got = ndjson(
+        &schema_of(&[("a", DataType::Int64)]),
+        b"{\"a\":1}\n{\"a\":2,\"b\":\"\xff\"}\n{\"a\":3,\"b\":\"\xc3\xa9\"}\n",
+    );
     assert_eq!(rows_of(&got), [json!({"a": 1}), json!({"a": 3})]);
     assert_eq!(codes(&got.rejects), ["8 TEXT-UTF8"]);
 }
 
 #[test]
 fn messages_may_span_lines() {
-    let message = |position, text: &'static [u8]| Message { position, value: Some(Bytes::from_static(text)), ..Message::default() };
+    let message = |position, text: &'static [u8]| Message {
+        position,
+        value: Some(Bytes::from_static(text)),
+        ..Message::default()
+    };
     let schema = schema_of(&[("a", DataType::Int64)]);
-    let got = decode_messages(&Format::Ndjson, &schema, vec![
-        message(1, b"\xef\xbb\xbf {\n\"a\": 1,\n\"b\": [\n]\n}\n"),
-        message(2, b"{}{}"),
-        message(3, b""),
-        message(4, b"{\"a\":\xff}"),
-    ]);
+    let got = decode_messages(
+        &Format::Ndjson,
+        &schema,
+        vec![
+            message(1, b"\xef\xbb\xbf {\n\"a\": 1,\n\"b\": [\n]\n}\n"),
+            message(2, b"{}{}"),
+            message(3, b""),
+            message(4, b"{\"a\":\xff}"),
+        ],
+    );
     assert_eq!(rows_of(&got), [json!({"a": 1})]);
     assert_eq!(codes(&got.rejects), ["2 JSON-SYNTAX", "3 JSON-SYNTAX", "4 TEXT-UTF8"]);
 }
 
 fn random_text(rng: &mut fastrand::Rng) -> String {
-    let pool = ['a', 'Z', ' ', '"', '\\', '/', '\n', '\t', '\u{1}', '\u{7f}', 'é', '漢', '😀', '\u{2028}', '0', '{', ']', ',', ':'];
+    let pool = [
+        'a', 'Z', ' ', '"', '\\', '/', '\n', '\t', '\u{1}', '\u{7f}', 'é', '漢', '😀', '\u{2028}', '0', '{', ']', ',',
+        ':',
+    ];
     (0..rng.usize(..20)).map(|_| pool[rng.usize(..pool.len())]).collect()
 }
 
@@ -244,8 +315,9 @@ fn random_number(rng: &mut fastrand::Rng) -> Value {
         1 => json!(rng.u64(..)),
         2 => json!(rng.i64(-100..100)),
         3 => json!(i64::MIN),
-        4 => json!(f64::from_bits(rng.u64(..))),
-        _ => json!(rng.i64(..1_000_000) as f64 / 8.0),
+        // Large whole floats are left out: their shortest text and their value are different integers.
+        4 => json!(Some(f64::from_bits(rng.u64(..))).filter(|f| f.abs() < 9e15 || f.abs() > 1e20)),
+        _ => json!(rng.i64(-1_000_000..1_000_000) as f64 / 8.0),
     }
 }
 
@@ -268,7 +340,11 @@ fn expect(kind: &DataType, value: &Value) -> Option<Value> {
         (DataType::Int64, Value::Number(n)) => match n.as_i64() {
             Some(i) => Some(json!(i)),
             // Two to the 63rd is the first float beyond the range.
-            None => n.as_f64().filter(|f| f.fract() == 0.0 && *f >= -9.3e18 && *f < 9_223_372_036_854_775_807.0 && !n.is_u64()).filter(|f| *f >= i64::MIN as f64).map(|f| json!(f as i64)),
+            None => n
+                .as_f64()
+                .filter(|f| f.fract() == 0.0 && *f >= -9.3e18 && *f < 9_223_372_036_854_775_807.0 && !n.is_u64())
+                .filter(|f| *f >= i64::MIN as f64)
+                .map(|f| json!(f as i64)),
         },
         (DataType::Float64, Value::Number(n)) => n.as_f64().map(|f| json!(f)),
         _ => None,
@@ -289,7 +365,11 @@ fn random_records_agree_with_serde_json() {
         for _ in 0..30 {
             let mut record = serde_json::Map::new();
             for _ in 0..rng.usize(..8) {
-                let name = if rng.u8(..3) == 0 { random_text(&mut rng) } else { ["i", "f", "s", "b", "j", "x"][rng.usize(..6)].to_owned() };
+                let name = if rng.u8(..3) == 0 {
+                    random_text(&mut rng)
+                } else {
+                    ["i", "f", "s", "b", "j", "x"][rng.usize(..6)].to_owned()
+                };
                 let fitting = match name.as_str() {
                     "i" => json!(rng.i64(..)),
                     "f" => random_number(&mut rng),
@@ -329,7 +409,8 @@ fn random_damage_agrees_with_serde_json() {
     let mut rng = fastrand::Rng::with_seed(seed);
     let schema = schema_of(&[("zz", DataType::Int64)]);
     for _ in 0..5_000 {
-        let fields: serde_json::Map<_, _> = (0..4).map(|_| (random_text(&mut rng), random_value(&mut rng, 0))).collect();
+        let fields: serde_json::Map<_, _> =
+            (0..4).map(|_| (random_text(&mut rng), random_value(&mut rng, 0))).collect();
         let mut line = serde_json::to_string(&fields).unwrap().into_bytes();
         for _ in 0..rng.usize(1..4) {
             let at = rng.usize(..line.len());
@@ -347,7 +428,13 @@ fn random_damage_agrees_with_serde_json() {
         let utf8 = std::str::from_utf8(&line).is_ok();
         let object = line.iter().find(|b| !b" \t\r\n".contains(b)) == Some(&b'{');
         let accept = oracle.is_ok() && utf8 && object;
-        assert_eq!(got.rejects.is_empty(), accept, "seed {seed}: {}: {:?}", String::from_utf8_lossy(&line), got.rejects);
+        assert_eq!(
+            got.rejects.is_empty(),
+            accept,
+            "seed {seed}: {}: {:?}",
+            String::from_utf8_lossy(&line),
+            got.rejects
+        );
     }
 }
 
@@ -358,23 +445,62 @@ fn encoded_batches_read_back_equal() {
     let list = ListArray::from_iter_primitive::<Int16Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
     let structs = StructArray::new(
         inner.clone(),
-        vec![Arc::new(UInt64Array::from(vec![Some(u64::MAX), None, Some(0)])), Arc::new(StringArray::from(vec![Some("\"\n"), Some("é"), None]))],
+        vec![
+            Arc::new(UInt64Array::from(vec![Some(u64::MAX), None, Some(0)])),
+            Arc::new(StringArray::from(vec![Some("\"\n"), Some("é"), None])),
+        ],
         Some(vec![true, true, false].into()),
     );
     let columns: Vec<(Field, ArrayRef)> = vec![
-        (Field::new("bool", DataType::Boolean, true), Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
+        (
+            Field::new("bool", DataType::Boolean, true),
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+        ),
         (Field::new("i8", DataType::Int8, true), Arc::new(Int8Array::from(vec![Some(-128), None, Some(127)]))),
         (Field::new("u32", DataType::UInt32, true), Arc::new(UInt32Array::from(vec![Some(u32::MAX), None, Some(0)]))),
-        (Field::new("i64", DataType::Int64, true), Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)]))),
-        (Field::new("f32", DataType::Float32, true), Arc::new(Float32Array::from(vec![Some(f32::MAX), None, Some(0.1)]))),
-        (Field::new("f64", DataType::Float64, true), Arc::new(Float64Array::from(vec![Some(f64::MIN_POSITIVE), None, Some(-0.3)]))),
+        (
+            Field::new("i64", DataType::Int64, true),
+            Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)])),
+        ),
+        (
+            Field::new("f32", DataType::Float32, true),
+            Arc::new(Float32Array::from(vec![Some(f32::MAX), None, Some(0.1)])),
+        ),
+        (
+            Field::new("f64", DataType::Float64, true),
+            Arc::new(Float64Array::from(vec![Some(f64::MIN_POSITIVE), None, Some(-0.3)])),
+        ),
         (Field::new("text", DataType::Utf8, false), Arc::new(StringArray::from(vec!["", "\u{0}\\", "漢😀"]))),
-        (Field::new("view", DataType::Utf8View, true), Arc::new(StringViewArray::from(vec![Some("a string longer than twelve"), None, Some("")]))),
-        (Field::new("bytes", DataType::Binary, true), Arc::new(BinaryArray::from(vec![Some(&b"\x00\xff"[..]), None, Some(b"")]))),
-        (Field::new("date", DataType::Date32, true), Arc::new(Date32Array::from(vec![Some(-719_528), None, Some(19_782)]))),
-        (Field::new("time", DataType::Time64(TimeUnit::Microsecond), true), Arc::new(Time64MicrosecondArray::from(vec![Some(0), None, Some(86_399_999_999)]))),
-        (Field::new("at", timestamp_type(), true), Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), None, Some(1_700_000_000_000_001)]).with_timezone("UTC"))),
-        (Field::new("dec", DataType::Decimal128(38, 10), true), Arc::new(Decimal128Array::from(vec![Some(-1), None, Some(i128::MAX / 2)]).with_precision_and_scale(38, 10).unwrap())),
+        (
+            Field::new("view", DataType::Utf8View, true),
+            Arc::new(StringViewArray::from(vec![Some("a string longer than twelve"), None, Some("")])),
+        ),
+        (
+            Field::new("bytes", DataType::Binary, true),
+            Arc::new(BinaryArray::from(vec![Some(&b"\x00\xff"[..]), None, Some(b"")])),
+        ),
+        (
+            Field::new("date", DataType::Date32, true),
+            Arc::new(Date32Array::from(vec![Some(-719_528), None, Some(19_782)])),
+        ),
+        (
+            Field::new("time", DataType::Time64(TimeUnit::Microsecond), true),
+            Arc::new(Time64MicrosecondArray::from(vec![Some(0), None, Some(86_399_999_999)])),
+        ),
+        (
+            Field::new("at", timestamp_type(), true),
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(-1), None, Some(1_700_000_000_000_001)]).with_timezone("UTC"),
+            ),
+        ),
+        (
+            Field::new("dec", DataType::Decimal128(38, 10), true),
+            Arc::new(
+                Decimal128Array::from(vec![Some(-1), None, Some(i128::MAX / 2)])
+                    .with_precision_and_scale(38, 10)
+                    .unwrap(),
+            ),
+        ),
         (Field::new("list", DataType::List(item), true), Arc::new(list)),
         (Field::new("struct", DataType::Struct(inner), true), Arc::new(structs)),
         (json_field("json"), Arc::new(StringArray::from(vec![Some("{\"a\":[1]}"), None, Some("1.50")]))),

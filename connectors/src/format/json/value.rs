@@ -1,7 +1,7 @@
 //! From JSON text to a value of a column.
 
-use crate::format::column::{Column, Store};
 use super::scan::{Fault, Parse, Scan, Span};
+use crate::format::column::{Column, Store};
 use crate::format::instant;
 use crate::format::number::{Scaled, decimal};
 use arrow::datatypes::TimeUnit;

@@ -75,7 +75,9 @@ fn every_start_gives_the_rest() {
 fn declared_columns_and_types() {
     let (parquet, stream) = (parquet_file(10), ipc_stream(10));
     let wanted = schema_of(&[("s", DataType::Utf8), ("n", DataType::Int16)]);
-    for batch in ParquetRows::open(&parquet, Some(&wanted), 3).unwrap().chain(IpcRows::open(&stream, Some(&wanted), 3).unwrap()) {
+    for batch in
+        ParquetRows::open(&parquet, Some(&wanted), 3).unwrap().chain(IpcRows::open(&stream, Some(&wanted), 3).unwrap())
+    {
         let (_, batch) = batch.unwrap();
         assert_eq!(batch.schema(), wanted);
     }

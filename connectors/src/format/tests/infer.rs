@@ -23,8 +23,16 @@ fn ndjson() {
                   {\"i\":null,\"f\":1.5,\"t\":\"2026-01-01T00:00:00+01:00\",\"s\":\"2026-01-01T00:00:00Z\",\"m\":\"x\",\"late\":-1}\n\
                   {\"i\":\"cut off";
     let want = [
-        ("i", "Int64"), ("f", "Float64"), ("b", "Boolean"), ("t", "timestamp"), ("s", "Utf8"), ("o", "json"), ("m", "json"), ("n", "json"),
-        ("u", "UInt64"), ("late", "Int64"),
+        ("i", "Int64"),
+        ("f", "Float64"),
+        ("b", "Boolean"),
+        ("t", "timestamp"),
+        ("s", "Utf8"),
+        ("o", "json"),
+        ("m", "json"),
+        ("n", "json"),
+        ("u", "UInt64"),
+        ("late", "Int64"),
     ];
     assert_eq!(guess(&Format::Ndjson, sample), pairs(&want));
     assert_eq!(infer(b"x\ny\n", &Format::Ndjson).unwrap_err().code, "INFER-NOTHING");
@@ -35,7 +43,14 @@ fn csv() {
     let format = Format::Csv(CsvOptions::default());
     let sample = "id,zip,price,when,name,flag,mixed,empty\n1,01234,1.5,2026-01-01T00:00:00Z,\"a,b\",true,1,\n2,56789,2,2026-01-01T00:00:00Z,c,FALSE,x,\nbroken\n3,";
     let want = [
-        ("id", "Int64"), ("zip", "Utf8"), ("price", "Float64"), ("when", "timestamp"), ("name", "Utf8"), ("flag", "Boolean"), ("mixed", "Utf8"), ("empty", "Utf8"),
+        ("id", "Int64"),
+        ("zip", "Utf8"),
+        ("price", "Float64"),
+        ("when", "timestamp"),
+        ("name", "Utf8"),
+        ("flag", "Boolean"),
+        ("mixed", "Utf8"),
+        ("empty", "Utf8"),
     ];
     assert_eq!(guess(&format, sample), pairs(&want));
     let headless = Format::Csv(CsvOptions { header: false, ..CsvOptions::default() });

@@ -69,7 +69,10 @@ fn positions(decoded: &Decoded) -> Vec<u64> {
 fn text_lines() {
     let schema = schema_of(&[("value", DataType::Utf8)]);
     let got = decode(&Format::Text, &schema, b"one\r\n\nbad\xff\nlast");
-    assert_eq!(rows_of(&got), [serde_json::json!({"value": "one"}), serde_json::json!({"value": ""}), serde_json::json!({"value": "last"})]);
+    assert_eq!(
+        rows_of(&got),
+        [serde_json::json!({"value": "one"}), serde_json::json!({"value": ""}), serde_json::json!({"value": "last"})]
+    );
     assert_eq!(positions(&got), [0, 5, 11]);
     assert_eq!(codes(&got.rejects), ["6 TEXT-UTF8"]);
     assert_eq!(got.rejects[0].payload, &b"bad\xff"[..]);
@@ -121,8 +124,11 @@ fn batches_are_never_longer_than_the_engine_wants() {
 #[test]
 fn transport_columns_of_bytes() {
     let schema = schema_of(&[
-        ("_path", DataType::Utf8), ("a", DataType::Int64), ("_offset", DataType::UInt64),
-        ("_timestamp", timestamp_type()), ("_key", DataType::Utf8),
+        ("_path", DataType::Utf8),
+        ("a", DataType::Int64),
+        ("_offset", DataType::UInt64),
+        ("_timestamp", timestamp_type()),
+        ("_key", DataType::Utf8),
     ]);
     let got = decode_at(&Format::Ndjson, &schema, 100, b"{\"a\":1}\nx\n{\"a\":2}\n");
     let row = |a: i64, at: u64| serde_json::json!({"_path": "p/0", "a": a, "_offset": at, "_timestamp": "1970-01-01T00:00:01Z", "_key": null});
@@ -132,7 +138,13 @@ fn transport_columns_of_bytes() {
 
 #[test]
 fn transport_columns_of_messages() {
-    let schema = schema_of(&[("_partition", DataType::Utf8), ("_key", DataType::Binary), ("_timestamp", timestamp_type()), ("_offset", DataType::UInt64), ("a", DataType::Int64)]);
+    let schema = schema_of(&[
+        ("_partition", DataType::Utf8),
+        ("_key", DataType::Binary),
+        ("_timestamp", timestamp_type()),
+        ("_offset", DataType::UInt64),
+        ("a", DataType::Int64),
+    ]);
     let message = |position, key: &'static str, value: Option<&'static str>, timestamp| Message {
         position,
         key: Some(Bytes::from(key)),
@@ -146,10 +158,13 @@ fn transport_columns_of_messages() {
         message(9, "k9", None, None),
     ];
     let got = decode_messages(&Format::Ndjson, &schema, messages);
-    assert_eq!(rows_of(&got), [
-        serde_json::json!({"_partition": "p/0", "_key": "azU=", "_timestamp": "1970-01-01T00:00:02Z", "_offset": 5, "a": 5}),
-        serde_json::json!({"_partition": "p/0", "_key": "azk=", "_timestamp": "1970-01-01T00:00:01Z", "_offset": 9, "a": null}),
-    ]);
+    assert_eq!(
+        rows_of(&got),
+        [
+            serde_json::json!({"_partition": "p/0", "_key": "azU=", "_timestamp": "1970-01-01T00:00:02Z", "_offset": 5, "a": 5}),
+            serde_json::json!({"_partition": "p/0", "_key": "azk=", "_timestamp": "1970-01-01T00:00:01Z", "_offset": 9, "a": null}),
+        ]
+    );
     assert_eq!(codes(&got.rejects), ["6 JSON-SYNTAX"]);
     assert_eq!(got.rejects[0].key.as_deref(), Some(&b"k6"[..]));
 }
@@ -161,7 +176,10 @@ fn rows_are_projected_and_cut() {
         ("b", Arc::new(Int64Array::from_iter_values(0..10_000))),
     ])
     .unwrap();
-    let schema = Arc::new(Schema::new(vec![Field::new("_offset", DataType::UInt64, true), Field::new("b", DataType::Int64, true)]));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("_offset", DataType::UInt64, true),
+        Field::new("b", DataType::Int64, true),
+    ]));
     let mut out = Decoded::default();
     let mut decoder = Format::Parquet.decoder(&schema, &DecodeOptions::default()).unwrap();
     decoder.decode(payload(Body::Rows { start: 50, rows: all }), &mut out).unwrap();
@@ -174,7 +192,9 @@ fn rows_are_projected_and_cut() {
 
 #[test]
 fn unknown_transport_columns_are_refused() {
-    let made = |name, kind| Format::Ndjson.decoder(&schema_of(&[(name, kind)]), &DecodeOptions::default()).err().map(|p| p.code.clone());
+    let made = |name, kind| {
+        Format::Ndjson.decoder(&schema_of(&[(name, kind)]), &DecodeOptions::default()).err().map(|p| p.code.clone())
+    };
     assert_eq!(made("_nope", DataType::Utf8).as_deref(), Some("FORMAT-METADATA"));
     assert_eq!(made("_offset", DataType::Utf8).as_deref(), Some("FORMAT-METADATA"));
     assert_eq!(made("_offset", DataType::UInt64), None);
@@ -198,7 +218,8 @@ fn configuration() {
         let error = read(bad).unwrap_err().to_string();
         assert!(error.contains(says), "{bad}: {error}");
     }
-    for format in [Format::Text, Format::Ndjson, Format::Csv(CsvOptions::default()), Format::Parquet, Format::ArrowIpc] {
+    for format in [Format::Text, Format::Ndjson, Format::Csv(CsvOptions::default()), Format::Parquet, Format::ArrowIpc]
+    {
         assert_eq!(Format::from_name(format.name()), Some(format.clone()));
         let text = serde_json::to_string(&format).unwrap();
         assert_eq!(serde_json::from_str::<Format>(&text).unwrap(), format, "{text}");
@@ -209,7 +230,8 @@ fn configuration() {
 
 #[test]
 fn text_and_csv_refuse_changelogs() {
-    let rows = RecordBatch::try_from_iter([("value", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef)]).unwrap();
+    let rows =
+        RecordBatch::try_from_iter([("value", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef)]).unwrap();
     for format in [Format::Text, Format::Csv(CsvOptions::default())] {
         let mut encoder = format.encoder(&rows.schema()).unwrap();
         let mut out = Vec::new();
