@@ -70,7 +70,10 @@ fn measure(what: &str, input: &[Batch], planned: Planned) -> Vec<Batch> {
     let rows: usize = last.out.iter().map(|(_, b)| b.len()).sum();
     let bytes: usize = last.out.iter().flat_map(|(_, b)| b.rows.columns()).filter_map(text_bytes).sum();
     let each = best.as_nanos() as f64 / lines as f64;
-    println!("{what:<32} {each:>8.1} ns/line   {rows} rows out, {} rejected, {bytes} bytes of text", last.rejected.len());
+    println!(
+        "{what:<32} {each:>8.1} ns/line   {rows} rows out, {} rejected, {bytes} bytes of text",
+        last.rejected.len()
+    );
     last.out.into_iter().map(|(_, b)| b).collect()
 }
 
@@ -88,8 +91,10 @@ fn batches(mut line: impl FnMut(u64) -> String) -> Vec<Batch> {
 }
 
 fn access_line(random: &mut fastrand::Rng, i: u64) -> String {
-    const PATHS: [&str; 6] = ["/", "/index.html", "/api/v1/orders", "/static/app.js", "/images/logo.png", "/cart/checkout"];
-    const REFERERS: [&str; 4] = ["-", "https://www.google.com/", "https://shop.example.com/cart", "https://news.example.org/article?id=17"];
+    const PATHS: [&str; 6] =
+        ["/", "/index.html", "/api/v1/orders", "/static/app.js", "/images/logo.png", "/cart/checkout"];
+    const REFERERS: [&str; 4] =
+        ["-", "https://www.google.com/", "https://shop.example.com/cart", "https://news.example.org/article?id=17"];
     const AGENTS: [&str; 4] = [
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4 Safari/605.1.15",
@@ -97,7 +102,8 @@ fn access_line(random: &mut fastrand::Rng, i: u64) -> String {
         "curl/8.5.0",
     ];
     let mut line = address(random);
-    let (user, path) = (if random.u8(..20) == 0 { word(random, 6) } else { "-".into() }, random.choice(PATHS).unwrap_or("/"));
+    let (user, path) =
+        (if random.u8(..20) == 0 { word(random, 6) } else { "-".into() }, random.choice(PATHS).unwrap_or("/"));
     write!(line, " - {user} [17/Nov/2026:{} +0000] \"GET {path}", clock(i)).expect("to memory");
     match random.u8(..10) {
         0 => write!(line, "?email={}@example.com", word(random, 8)).expect("to memory"),

@@ -127,8 +127,10 @@ impl Build<'_> {
     pub fn sink(&mut self, sink: Arc<dyn SinkFactory>) -> Result<(), Vec<Problem>> {
         let mut from = self.input().input.clone();
         if let Some(condition) = &self.node.where_ {
-            let planned = millstream::sql::filter(condition, &self.input().schema).map_err(|p| vec![self.at(condition.span, p)])?;
-            from = Input::from(self.pipeline.stage(&self.node.name, from, planned.output, planned.reads, planned.stage));
+            let planned = millstream::sql::filter(condition, &self.input().schema)
+                .map_err(|p| vec![self.at(condition.span, p)])?;
+            from =
+                Input::from(self.pipeline.stage(&self.node.name, from, planned.output, planned.reads, planned.stage));
         }
         self.pipeline.sink(&self.node.name, from, sink);
         Ok(())

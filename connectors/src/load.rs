@@ -63,7 +63,11 @@ pub fn load(file: &str, bytes: &[u8], registry: &Registry, options: &LoadOptions
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_document(document: &Document, registry: &Registry, options: &LoadOptions<'_>) -> Result<Loaded, Vec<Problem>> {
+pub fn load_document(
+    document: &Document,
+    registry: &Registry,
+    options: &LoadOptions<'_>,
+) -> Result<Loaded, Vec<Problem>> {
     let before = check(document, registry.catalogue());
     if before.iter().any(Problem::is_error) {
         return Err(before);
@@ -90,7 +94,11 @@ pub fn load_document(document: &Document, registry: &Registry, options: &LoadOpt
     }
     notes.extend(problems);
     let (pipeline, mut built) = (loader.pipeline, loader.built);
-    let ports = document.nodes.iter().map(|n| (n.name.clone(), built.remove(&n.name).map_or_else(Vec::new, |b| b.ports))).collect();
+    let ports = document
+        .nodes
+        .iter()
+        .map(|n| (n.name.clone(), built.remove(&n.name).map_or_else(Vec::new, |b| b.ports)))
+        .collect();
     let prepared = pipeline.prepare();
     if let Err(problems) = prepared {
         notes.extend(problems.into_iter().map(|p| locate(&document, p)));
@@ -128,7 +136,8 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn settings(&mut self) {
-        let micros = |d: millstream_pipelines::units::Duration| Duration::from_micros(u64::try_from(d.micros()).unwrap_or(0));
+        let micros =
+            |d: millstream_pipelines::units::Duration| Duration::from_micros(u64::try_from(d.micros()).unwrap_or(0));
         let settings = &mut self.pipeline.settings;
         settings.checkpoint_every = micros(self.document.checkpoint.every);
         settings.checkpoint_timeout = micros(self.document.checkpoint.timeout);

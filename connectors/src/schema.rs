@@ -124,6 +124,8 @@ pub fn event_time(declared: &document::EventTime) -> EventTime {
     EventTime {
         field: declared.field.value.clone(),
         out_of_order: declared.out_of_order.micros(),
-        idle_after: declared.idle_after.map_or(IDLE_AFTER, |d| Duration::from_micros(u64::try_from(d.micros()).unwrap_or(0))),
+        idle_after: declared
+            .idle_after
+            .map_or(IDLE_AFTER, |d| Duration::from_micros(u64::try_from(d.micros()).unwrap_or(0))),
     }
 }

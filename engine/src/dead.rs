@@ -5,7 +5,7 @@
 //! so that a dead letter is in the same commit as the output. A payload over [`PAYLOAD_MAX`] bytes is
 //! kept as its first 64 KiB with its length and hash in the message.
 
-use crate::batch::{record_batch, Batch};
+use crate::batch::{Batch, record_batch};
 use crate::connect::Reject;
 use crate::operator::Rejected;
 use crate::time::Micros;
@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -121,13 +122,19 @@ pub fn from_rejects(node: &str, partition: &Arc<str>, now: Micros, rejects: Vec<
 
 fn batch(node: &str, now: Micros, letters: impl Iterator<Item = Letter>) -> Batch {
     let (mut nodes, mut codes, mut messages) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-    let (mut sources, mut partitions, mut positions) = (StringBuilder::new(), StringBuilder::new(), UInt64Builder::new());
-    let (mut keys, mut headers, mut payloads, mut inputs) = (BinaryBuilder::new(), StringBuilder::new(), BinaryBuilder::new(), StringBuilder::new());
+    let (mut sources, mut partitions, mut positions) =
+        (StringBuilder::new(), StringBuilder::new(), UInt64Builder::new());
+    let (mut keys, mut headers, mut payloads, mut inputs) =
+        (BinaryBuilder::new(), StringBuilder::new(), BinaryBuilder::new(), StringBuilder::new());
     let mut rows = 0;
     for mut letter in letters {
         rows += 1;
         if let Some(payload) = letter.payload.as_mut().filter(|p| p.len() > PAYLOAD_MAX) {
-            letter.message.push_str(&format!(" (payload of {} bytes, BLAKE3 {}, cut)", payload.len(), blake3::hash(payload).to_hex()));
+            letter.message.push_str(&format!(
+                " (payload of {} bytes, BLAKE3 {}, cut)",
+                payload.len(),
+                blake3::hash(payload).to_hex()
+            ));
             *payload = payload.slice(..PAYLOAD_KEPT);
         }
         nodes.append_value(node);
@@ -176,6 +183,125 @@ pub fn encode<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Result<Vec<
 /// # Errors
 /// `DEAD-SEGMENT` when the bytes are not what [`encode`] made.
 pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
-    let failed = |e: arrow::error::ArrowError| Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"));
+    let failed = |e: arrow::error::ArrowError| {
+        Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"))
+    };
     StreamReader::try_new(bytes, None).map_err(failed)?.map(|b| b.map_err(failed)).collect()
+}
+
+/// The store's segments and its limits: what goes, and when sources must wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    limits: Limits,
+    /// By the checkpoint that wrote it: wall clock and bytes.
+    segments: BTreeMap<u64, (Micros, u64)>,
+}
+
+impl Keeper {
+    pub fn new(limits: Limits, segments: BTreeMap<u64, (Micros, u64)>) -> Keeper {
+        Keeper { limits, segments }
+    }
+
+    /// A segment of `bytes` is about to be committed. Returns the last checkpoint whose segments go.
+    pub fn add(&mut self, checkpoint: u64, now: Micros, bytes: u64) -> Option<u64> {
+        if bytes > 0 {
+            self.segments.insert(checkpoint, (now, bytes));
+        }
+        let keep = i64::try_from(self.limits.keep.as_micros()).unwrap_or(i64::MAX);
+        let mut released = None;
+        while let Some(oldest) = self.segments.first_entry() {
+            let (checkpoint_of, (wall, _)) = (*oldest.key(), *oldest.get());
+            let old = wall.saturating_add(keep) < now;
+            let full = self.limits.when_full == WhenFull::DropOldest && self.bytes() > self.limits.max;
+            // What this very checkpoint brings stays: it is attached by the record that is being written.
+            if checkpoint_of == checkpoint || !(old || full) {
+                break;
+            }
+            released = Some(checkpoint_of);
+            self.segments.remove(&checkpoint_of);
+        }
+        released
+    }
+
+    fn bytes(&self) -> u64 {
+        self.segments.values().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The wall clocks of the segments, for the record.
+    pub fn clocks(&self) -> BTreeMap<u64, Micros> {
+        self.segments.iter().map(|(checkpoint, (wall, _))| (*checkpoint, *wall)).collect()
+    }
+
+    /// True once sources must wait.
+    pub fn is_full(&self) -> bool {
+        self.limits.when_full == WhenFull::Pause && self.bytes() > self.limits.max
+    }
+
+    /// A word to the user from four fifths of the limit on.
+    pub fn warning(&self) -> Option<Problem> {
+        let (bytes, max) = (self.bytes(), self.limits.max);
+        if self.limits.when_full != WhenFull::Pause || bytes <= max / 5 * 4 {
+            return None;
+        }
+        let what = if bytes > max {
+            "the dead-letter store is full: sources wait"
+        } else {
+            "the dead-letter store is nearly full"
+        };
+        Some(
+            Problem::warning("DEAD-STORE", what)
+                .found(format!("{bytes} bytes"))
+                .expected(format!("at most {max} bytes"))
+                .help(
+                    "mend what refuses the records, then raise `dead_letters: { max }` or say `when_full: drop_oldest`",
+                ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::Decoded;
+
+    const DAY: Micros = 86_400_000_000;
+
+    fn keeper(when_full: WhenFull) -> Keeper {
+        Keeper::new(Limits { keep: Duration::from_secs(10 * 86_400), max: 1_000, when_full }, BTreeMap::new())
+    }
+
+    #[test]
+    fn old_segments_go() {
+        let mut keeper = keeper(WhenFull::Pause);
+        assert_eq!(keeper.add(1, 0, 100), None);
+        assert_eq!(keeper.add(2, 5 * DAY, 100), None);
+        assert_eq!(keeper.add(3, 11 * DAY, 0), Some(1));
+        assert_eq!(keeper.clocks().into_keys().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_full_store_pauses_or_drops_the_oldest() {
+        let mut pausing = keeper(WhenFull::Pause);
+        pausing.add(1, 0, 700);
+        assert!(pausing.warning().is_none() && !pausing.is_full());
+        pausing.add(2, 0, 150);
+        assert!(pausing.warning().is_some() && !pausing.is_full());
+        pausing.add(3, 0, 200);
+        assert!(pausing.is_full());
+        let mut dropping = keeper(WhenFull::DropOldest);
+        dropping.add(1, 0, 700);
+        assert_eq!(dropping.add(2, 0, 600), Some(1));
+        assert_eq!(dropping.add(3, 0, 5_000), Some(2), "what is being written stays, however large");
+        assert!(!dropping.is_full() && dropping.warning().is_none());
+    }
+
+    #[test]
+    fn segments_come_back_as_they_went() {
+        let mut letters = Decoded::default();
+        letters.reject(7, "TEST", "no good", Bytes::from_static(b"\xff"));
+        let batch = from_rejects("n", &"p".into(), 5, letters.rejects);
+        let back = decode(&encode([&batch.rows].into_iter()).unwrap()).unwrap();
+        assert_eq!(back, [batch.rows]);
+        assert_eq!(decode(b"rubbish").unwrap_err().code, "DEAD-SEGMENT");
+    }
 }

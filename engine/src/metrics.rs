@@ -130,7 +130,11 @@ impl Metrics {
             let reading = match first {
                 Some(i) => &mut out[i],
                 None => {
-                    out.push(NodeReading { node: m.node.to_string(), rows_in: m.rows_in.load(Relaxed), ..NodeReading::default() });
+                    out.push(NodeReading {
+                        node: m.node.to_string(),
+                        rows_in: m.rows_in.load(Relaxed),
+                        ..NodeReading::default()
+                    });
                     out.last_mut().expect("just pushed")
                 }
             };

@@ -113,8 +113,12 @@ pub trait Operator: 'static {
     }
     /// Hands over everything, as blocks that alone restore the same state. Used on a throw-away
     /// instance, to compact a long row of deltas.
+    ///
+    /// # Errors
+    /// By default, always: an operator that has a `delta` must have a `base`, or compaction would lose what
+    /// it keeps.
     fn base(&mut self, _out: &mut Vec<StateBlock>) -> Result<()> {
-        Ok(())
+        Err(crate::Problem::internal("an operator keeps state and cannot hand it over whole"))
     }
     /// Takes back what `delta` or `base` handed over, block by block, before the first batch.
     /// A row that belongs to another worker's key groups must be skipped: see [`StateBlock::rows`].

@@ -10,7 +10,7 @@ use crate::connect::{SinkFactory, Source};
 use crate::operator::{OperatorFactory, Reads, StageFactory};
 use crate::time::Micros;
 use crate::{Place, Problem, Result};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,8 +171,12 @@ impl Pipeline {
     /// # Panics
     /// When an input names a node that does not exist yet: the order of the calls is the order of the graph.
     pub fn add(&mut self, node: Node) -> NodeId {
-        assert!(node.inputs.iter().all(|i| i.from.0 < self.nodes.len()), "inputs are added before the nodes that read them");
-        let same = |n: &&Node| n.name == node.name && n.role.rsplit_once('.').is_some_and(|(role, _)| role == node.role);
+        assert!(
+            node.inputs.iter().all(|i| i.from.0 < self.nodes.len()),
+            "inputs are added before the nodes that read them"
+        );
+        let same =
+            |n: &&Node| n.name == node.name && n.role.rsplit_once('.').is_some_and(|(role, _)| role == node.role);
         let role = format!("{}.{}", node.role, self.nodes.iter().filter(same).count());
         self.nodes.push(Node { role, ..node });
         NodeId(self.nodes.len() - 1)
@@ -192,7 +196,13 @@ impl Pipeline {
     }
 
     /// Adds a source with its full schema.
-    pub fn source(&mut self, name: &str, source: Arc<dyn Source>, schema: SchemaRef, event_time: Option<EventTime>) -> NodeId {
+    pub fn source(
+        &mut self,
+        name: &str,
+        source: Arc<dyn Source>,
+        schema: SchemaRef,
+        event_time: Option<EventTime>,
+    ) -> NodeId {
         self.add(Node {
             name: name.into(),
             role: "source".into(),
@@ -217,9 +227,11 @@ impl Pipeline {
         })
     }
 
-    /// Several streams of one schema as one.
+    /// Several streams of the same columns as one. A column may be null where it may be in any of them.
     pub fn union(&mut self, name: &str, inputs: Vec<Input>) -> NodeId {
-        let schema = inputs.first().map_or_else(|| Arc::new(Schema::empty()), |i| self.schema(i.from, i.port));
+        let mut schemas = inputs.iter().map(|i| self.schema(i.from, i.port));
+        let first = schemas.next().unwrap_or_else(|| Arc::new(Schema::empty()));
+        let schema = schemas.fold(first, |all, one| widened(&all, &one));
         self.add(Node {
             name: name.into(),
             role: "union".into(),
@@ -242,7 +254,14 @@ impl Pipeline {
     }
 
     /// Adds an operator; one schema per output port.
-    pub fn operator(&mut self, name: &str, role: &str, inputs: Vec<Input>, schemas: Vec<SchemaRef>, work: Work) -> NodeId {
+    pub fn operator(
+        &mut self,
+        name: &str,
+        role: &str,
+        inputs: Vec<Input>,
+        schemas: Vec<SchemaRef>,
+        work: Work,
+    ) -> NodeId {
         self.add(Node {
             name: name.into(),
             role: role.into(),
@@ -283,7 +302,7 @@ impl Pipeline {
         if let Work::Union = node.work {
             for input in &node.inputs {
                 let schema = self.schema(input.from, input.port);
-                if schema.fields() != node.schemas[0].fields() {
+                if !same_columns(&schema, &node.schemas[0]) {
                     problems.push(
                         Problem::error("PLAN-UNION-SCHEMA", "the inputs of a union have different schemas")
                             .at(place())
@@ -349,7 +368,11 @@ impl Pipeline {
                 Work::Stage { reads: Reads::Extra(_), .. } => {
                     let input = &node.inputs[0];
                     let full = self.schema(input.from, input.port);
-                    let actual = if input.port == ERRORS { crate::dead::schema() } else { Arc::clone(&out[input.from.0][input.port]) };
+                    let actual = if input.port == ERRORS {
+                        crate::dead::schema()
+                    } else {
+                        Arc::clone(&out[input.from.0][input.port])
+                    };
                     let there = |name: &str| actual.index_of(name).is_ok() || full.index_of(name).is_err();
                     node.schemas.iter().map(|s| keep(s, &there)).collect()
                 }
@@ -359,6 +382,22 @@ impl Pipeline {
         }
         out
     }
+}
+
+/// True if both have the same names and types in the same order; what may be null may differ.
+fn same_columns(a: &Schema, b: &Schema) -> bool {
+    let same = |(x, y): (&FieldRef, &FieldRef)| x.name() == y.name() && x.data_type() == y.data_type();
+    a.fields().len() == b.fields().len() && a.fields().iter().zip(b.fields()).all(same)
+}
+
+/// `all`, with every column nullable that is so in `one`.
+fn widened(all: &SchemaRef, one: &SchemaRef) -> SchemaRef {
+    if !same_columns(all, one) {
+        return Arc::clone(all);
+    }
+    let either = |(a, b): (&FieldRef, &FieldRef)| a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable());
+    let fields: Vec<_> = all.fields().iter().zip(one.fields()).map(either).collect();
+    Arc::new(Schema::new_with_metadata(fields, all.metadata().clone()))
 }
 
 /// A pipeline that has been checked, with its pruned schemas.

@@ -150,7 +150,9 @@ impl Lines {
 
     fn begin_long(&mut self) -> Option<Cut> {
         // A quote that is never closed must not swallow the file: fall back to plain lines.
-        if self.quotes.is_some() && let Some(i) = memchr::memchr(b'\n', &self.buf) {
+        if self.quotes.is_some()
+            && let Some(i) = memchr::memchr(b'\n', &self.buf)
+        {
             self.quotes = Some(false);
             return Some(self.cut(i + 1));
         }

@@ -225,7 +225,9 @@ impl Follower {
         if !matches!(self.open, Open::Unknown(_)) {
             return Ok(());
         }
-        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else { unreachable!("just matched") };
+        let Open::Unknown(file) = std::mem::replace(&mut self.open, Open::Nothing) else {
+            unreachable!("just matched")
+        };
         match self.compression(&file, at_end).map_err(|e| self.io("cannot read the file", &e))? {
             None => self.open = Open::Unknown(file),
             Some(compression) => {
@@ -264,7 +266,11 @@ impl Follower {
         let end = self.lines.end();
         let mut room = budget;
         if stream.is_plain() {
-            let len = stream.file().metadata().map_err(|e| Problem::io("cannot read the file's metadata", &self.path, &e))?.len();
+            let len = stream
+                .file()
+                .metadata()
+                .map_err(|e| Problem::io("cannot read the file's metadata", &self.path, &e))?
+                .len();
             match len.checked_sub(end) {
                 None | Some(0) if watching => return Ok(false),
                 None | Some(0) => room = 4_096,
@@ -442,9 +448,12 @@ impl Follower {
             return Ok(Some(AtEnd::Again));
         }
         self.shared.tell(
-            Problem::warning("FILE-TRUNCATED", "the file was cut short but begins as it did; reading goes on at its new end")
-                .at(Place::path(&self.path))
-                .found(format!("{len} bytes, had read {}", self.lines.end())),
+            Problem::warning(
+                "FILE-TRUNCATED",
+                "the file was cut short but begins as it did; reading goes on at its new end",
+            )
+            .at(Place::path(&self.path))
+            .found(format!("{len} bytes, had read {}", self.lines.end())),
         );
         let file = self.reopened()?;
         self.position.offset = len;
@@ -482,7 +491,11 @@ impl Follower {
 
     fn data(&mut self, start: u64, data: Bytes) -> Polled {
         self.step = STEP_MIN;
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body: Body::Bytes { start, data } };
+        let payload = Payload {
+            partition: Arc::clone(&self.partition),
+            received: self.clock.now(),
+            body: Body::Bytes { start, data },
+        };
         Polled::Data(payload, self.position.to_position())
     }
 

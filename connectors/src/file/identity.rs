@@ -158,7 +158,13 @@ pub fn find(path: &Path, position: &FilePosition) -> Option<(PathBuf, File)> {
 fn siblings(path: &Path) -> Vec<PathBuf> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut others: Vec<PathBuf> = std::fs::read_dir(directory)
-        .map(|entries| entries.filter_map(|e| e.ok()).filter(|e| e.file_type().is_ok_and(|t| t.is_file())).map(|e| directory.join(e.file_name())).collect())
+        .map(|entries| {
+            entries
+                .filter_map(|e| e.ok())
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_file()))
+                .map(|e| directory.join(e.file_name()))
+                .collect()
+        })
         .unwrap_or_default();
     others.retain(|p| p != path);
     others.sort();

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// `FILE-IS-DIRECTORY`, `FILE-NOT-REGULAR`, `IO-NOT-FOUND`, `IO-PERMISSION`, `IO`.
 pub fn regular(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Problem::io("cannot open the file", path, &e.into()))?;
+    let fd = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|e| Problem::io("cannot open the file", path, &e.into()))?;
     checked(File::from(fd), path)
 }
 

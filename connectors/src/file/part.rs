@@ -5,10 +5,10 @@
 //! records both, and a restart cuts the file back to them.
 
 use super::config::Compression;
-use super::place::{DONE, OPEN, hidden, make_dirs, sync_dir};
+use super::place::{DONE, MARK, OPEN, hidden, make_dirs, sync_dir, write_failed};
 use crate::format::Encode;
 use millstream::problem::{Domain, Retry};
-use millstream::{Batch, Place, Problem, Result};
+use millstream::{Batch, Place, Problem, Result, failpoint};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -76,7 +76,12 @@ impl Part {
     ///
     /// # Errors
     /// `IO…`.
-    pub fn create(base: &Path, name: String, mut encoder: Box<dyn Encode>, compression: Compression) -> Result<Option<Part>> {
+    pub fn create(
+        base: &Path,
+        name: String,
+        mut encoder: Box<dyn Encode>,
+        compression: Compression,
+    ) -> Result<Option<Part>> {
         let published = base.join(&name);
         let path = hidden(&published, OPEN);
         make_dirs(path.parent().unwrap_or(base))?;
@@ -90,6 +95,7 @@ impl Part {
             std::fs::remove_file(&path).map_err(|e| Problem::io("cannot remove the file", &path, &e))?;
             return Ok(None);
         }
+        failpoint!("file_sink.created");
         let mut buf = Vec::new();
         encoder.header(&mut buf);
         Ok(Some(Part {
@@ -160,15 +166,12 @@ impl Part {
         if let Err(e) = self.file.write_all_at(bytes, self.written) {
             // Best effort: gives the space back; the next attempt writes at the same offset anyway.
             let _ = self.file.set_len(self.written);
-            let problem = Problem::io("cannot write to the file", &self.path, &e);
-            return Err(match e.kind() {
-                ErrorKind::StorageFull => problem.expected(format!("{} bytes of free space", bytes.len())).help("the pipeline goes on by itself when there is room"),
-                _ => problem,
-            });
+            return Err(write_failed("cannot write to the file", &self.path, &e, bytes.len() as u64));
         }
         self.crc = crc32c::crc32c_append(self.crc, bytes);
         self.written += bytes.len() as u64;
         self.buf.clear();
+        failpoint!("file_sink.written");
         Ok(())
     }
 
@@ -203,6 +206,7 @@ impl Part {
             sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
             self.dir_synced = true;
         }
+        failpoint!("file_sink.synced");
         Ok(())
     }
 
@@ -230,6 +234,8 @@ impl Part {
         }
         let done = hidden(&base.join(&self.name), DONE);
         let bytes = super::spool::convert(&self.path, &done)?;
+        // The record will count on this name, too.
+        sync_dir(done.parent().unwrap_or(base))?;
         Ok(RolledPart { name: self.name.clone(), bytes, converted: true })
     }
 }
@@ -256,10 +262,16 @@ impl RolledPart {
             }
             Err(e) => return Err(Problem::io("cannot rename the file", &from, &e)),
         }
-        if self.converted {
-            remove(&hidden(&published, OPEN))?;
-        }
+        failpoint!("file_sink.renamed");
         Ok(())
+    }
+
+    /// Once the name is durable: removes the rows that a converted file was made of.
+    ///
+    /// # Errors
+    /// `IO…`.
+    pub fn clean(&self, base: &Path) -> Result<()> {
+        if self.converted { remove(&hidden(&base.join(&self.name), OPEN)) } else { Ok(()) }
     }
 
     fn check_published(&self, published: &Path) -> Result<()> {
@@ -282,32 +294,51 @@ fn lost(path: &Path, found: String, bytes: u64) -> Problem {
 
 impl OpenPart {
     /// After a restart: cuts the file back to what the checkpoint says, checks it and publishes it; a
-    /// file without rows goes. Idempotent.
+    /// file without rows goes. Idempotent: the mark that it leaves says that it has been here, even when
+    /// the published file is taken away before the next checkpoint. Leaves the `.open` file of a
+    /// converted one.
     ///
     /// # Errors
-    /// `FILE-PART-DAMAGED`, and as [`RolledPart::publish`].
+    /// `FILE-PART-DAMAGED`, `FILE-PART-LOST`, and as [`RolledPart::publish`].
     pub fn recover(&self, base: &Path, columns: bool) -> Result<()> {
         let published = base.join(&self.name);
         let path = hidden(&published, OPEN);
+        let mark = self.mark(base);
+        if mark.exists() {
+            return if columns { Ok(()) } else { self.check_taken(&published) };
+        }
         if !path.exists() {
-            // An earlier recovery got this far. A part without rows was removed by it.
+            // The mark is made behind the rename: a crash may have come between.
             let whole = RolledPart { name: self.name.clone(), bytes: self.bytes, converted: false };
-            return match std::fs::metadata(&published) {
-                Err(_) if self.rows == 0 => Ok(()),
-                Ok(_) if columns => Ok(()),
-                _ => whole.check_published(&published),
-            };
+            whole.check_published(&published)?;
+        } else {
+            self.cut_back(&path)?;
+            failpoint!("file_sink.recover.cut");
+            self.give_name(base, &path, columns)?;
         }
-        if columns && published.exists() {
-            return remove(&path);
+        File::create(&mark).map(drop).map_err(|e| Problem::io("cannot create the file", &mark, &e))
+    }
+
+    /// The hidden mark that [`OpenPart::recover`] leaves.
+    pub fn mark(&self, base: &Path) -> PathBuf {
+        hidden(&base.join(&self.name), MARK)
+    }
+
+    fn check_taken(&self, published: &Path) -> Result<()> {
+        match std::fs::metadata(published) {
+            Ok(meta) if meta.len() != self.bytes => Err(lost(published, format!("{} bytes", meta.len()), self.bytes)),
+            _ => Ok(()),
         }
-        self.cut_back(&path)?;
-        if self.rows == 0 {
-            return remove(&path);
+    }
+
+    fn give_name(&self, base: &Path, path: &Path, columns: bool) -> Result<()> {
+        let published = base.join(&self.name);
+        if columns && published.exists() || self.rows == 0 {
+            return Ok(());
         }
         let mut rolled = RolledPart { name: self.name.clone(), bytes: self.bytes, converted: columns };
         if columns {
-            rolled.bytes = super::spool::convert(&path, &hidden(&published, DONE))?;
+            rolled.bytes = super::spool::convert(path, &hidden(&published, DONE))?;
         }
         rolled.publish(base)
     }
@@ -321,11 +352,14 @@ impl OpenPart {
         }
         let crc = crc_of(&file, self.bytes).map_err(|e| io("cannot read the file", &e))?;
         if crc != self.crc {
-            return Err(Problem::error("FILE-PART-DAMAGED", "a file of the last checkpoint does not have the checksum that was recorded")
-                .at(Place::path(path))
-                .found(format!("{crc:08x}"))
-                .expected(format!("{:08x} over {} bytes", self.crc, self.bytes))
-                .kind(Domain::Outside, Retry::No));
+            return Err(Problem::error(
+                "FILE-PART-DAMAGED",
+                "a file of the last checkpoint does not have the checksum that was recorded",
+            )
+            .at(Place::path(path))
+            .found(format!("{crc:08x}"))
+            .expected(format!("{:08x} over {} bytes", self.crc, self.bytes))
+            .kind(Domain::Outside, Retry::No));
         }
         if len > self.bytes {
             file.set_len(self.bytes).map_err(|e| io("cannot cut the file back", &e))?;

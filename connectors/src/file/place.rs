@@ -17,6 +17,8 @@ const VALUE_MAX: usize = 100;
 pub const OPEN: &str = ".open";
 /// End of the name of a whole file that waits to be published.
 pub const DONE: &str = ".done";
+/// End of the name of an empty file that says: a restart has published this one already.
+pub const MARK: &str = ".published";
 
 /// A piece of a directory's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,11 @@ impl Template {
     /// # Errors
     /// `FILE-TEMPLATE`.
     pub fn parse(base: &Path, path: &str) -> Result<Template> {
-        let wrong = |what: &str| Problem::error("FILE-TEMPLATE", what).found(format!("`{path}`")).expected("a directory, such as out/ or out/${row.country}");
+        let wrong = |what: &str| {
+            Problem::error("FILE-TEMPLATE", what)
+                .found(format!("`{path}`"))
+                .expected("a directory, such as out/ or out/${row.country}")
+        };
         if path.is_empty() {
             return Err(wrong("the path is empty"));
         }
@@ -53,7 +59,8 @@ impl Template {
                 pieces.push(Piece::Text(rest[..at].to_owned()));
             }
             let end = rest[at..].find('}').ok_or_else(|| wrong("`${` without `}`"))? + at;
-            let field = rest[at + 2..end].strip_prefix("row.").ok_or_else(|| wrong("only `${row.field}` stands here"))?;
+            let field =
+                rest[at + 2..end].strip_prefix("row.").ok_or_else(|| wrong("only `${row.field}` stands here"))?;
             pieces.push(Piece::Field(field.to_owned()));
             rest = &rest[end + 1..];
         }
@@ -81,7 +88,8 @@ impl Template {
             let Piece::Field(name) = piece else { continue };
             if schema.column_with_name(name).is_none() {
                 let names = schema.fields().iter().map(|f| f.name().as_str());
-                let problem = Problem::error("FILE-TEMPLATE-FIELD", "the path names a field that the rows do not have").found(format!("`${{row.{name}}}`"));
+                let problem = Problem::error("FILE-TEMPLATE-FIELD", "the path names a field that the rows do not have")
+                    .found(format!("`${{row.{name}}}`"));
                 return Err(match nearest(name, names) {
                     Some(near) => problem.help(format!("did you mean `{near}`?")),
                     None => problem,
@@ -109,7 +117,10 @@ impl Template {
         let pick = |indices| {
             let indices = UInt32Array::from(indices);
             let rows = take_record_batch(rows, &indices).expect("indices are rows of the batch");
-            let diff = batch.diff.as_ref().map(|d| take(d, &indices, None).expect("indices are rows of the batch").as_primitive().clone());
+            let diff = batch
+                .diff
+                .as_ref()
+                .map(|d| take(d, &indices, None).expect("indices are rows of the batch").as_primitive().clone());
             Batch { diff, ..Batch::new(rows) }
         };
         Ok(groups.into_iter().map(|(directory, indices)| (directory, pick(indices))).collect())
@@ -119,10 +130,13 @@ impl Template {
         let text = |piece: &Piece| match piece {
             Piece::Text(_) => Ok(None),
             Piece::Field(name) => {
-                let column = rows.column_by_name(name).ok_or_else(|| Problem::internal(format!("no column `{name}`, which was checked")))?;
-                cast(column, &DataType::Utf8)
-                    .map(Some)
-                    .map_err(|e| Problem::error("FILE-TEMPLATE-FIELD", "the field cannot be part of a path").found(format!("`{name}`: {e}")))
+                let column = rows
+                    .column_by_name(name)
+                    .ok_or_else(|| Problem::internal(format!("no column `{name}`, which was checked")))?;
+                cast(column, &DataType::Utf8).map(Some).map_err(|e| {
+                    Problem::error("FILE-TEMPLATE-FIELD", "the field cannot be part of a path")
+                        .found(format!("`{name}`: {e}"))
+                })
             }
         };
         self.pieces.iter().map(text).collect()
@@ -133,7 +147,9 @@ impl Template {
         for (piece, column) in self.pieces.iter().zip(columns) {
             match (piece, column) {
                 (Piece::Text(text), _) => directory.push_str(text),
-                (Piece::Field(_), Some(column)) if column.is_valid(row) => push_value(&mut directory, column.as_string::<i32>().value(row)),
+                (Piece::Field(_), Some(column)) if column.is_valid(row) => {
+                    push_value(&mut directory, column.as_string::<i32>().value(row))
+                }
                 (Piece::Field(_), _) => directory.push_str("null"),
             }
         }
@@ -180,10 +196,11 @@ impl Namer {
         format!("{}{}-{worker:03}-{epoch:08}-{n:03}{}", self.prefix, self.tag, self.extension)
     }
 
-    /// True for the name of a hidden file of this sink.
+    /// True for the name of a hidden file of this sink, marks included.
     pub fn is_hidden(&self, name: &str) -> bool {
-        let ours = name.strip_prefix('.').and_then(|n| n.strip_prefix(&self.prefix)).and_then(|n| n.strip_prefix(&self.tag));
-        ours.is_some_and(|n| n.starts_with('-')) && (name.ends_with(OPEN) || name.ends_with(DONE))
+        let ours =
+            name.strip_prefix('.').and_then(|n| n.strip_prefix(&self.prefix)).and_then(|n| n.strip_prefix(&self.tag));
+        ours.is_some_and(|n| n.starts_with('-')) && [OPEN, DONE, MARK].iter().any(|end| name.ends_with(end))
     }
 }
 
@@ -200,14 +217,20 @@ pub fn hidden(published: &Path, end: &str) -> PathBuf {
 pub fn make_dirs(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => return Err(Problem::error("FILE-NOT-DIRECTORY", "the path of the sink is a file").at(Place::path(path)).expected("a directory, or nothing")),
+        Ok(_) => {
+            return Err(Problem::error("FILE-NOT-DIRECTORY", "the path of the sink is a file")
+                .at(Place::path(path))
+                .expected("a directory, or nothing"));
+        }
         Err(_) => {}
     }
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         make_dirs(parent)?;
     }
     match std::fs::create_dir(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Problem::io("cannot make the directory", path, &e)),
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Problem::io("cannot make the directory", path, &e));
+        }
         _ => {}
     }
     sync_dir(path.parent().unwrap_or(path))
@@ -220,4 +243,13 @@ pub fn make_dirs(path: &Path) -> Result<()> {
 pub fn sync_dir(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     std::fs::File::open(path).and_then(|d| d.sync_all()).map_err(|e| Problem::io("cannot sync the directory", path, &e))
+}
+
+/// A failed write of about `bytes` bytes; a full disk is waited for.
+pub fn write_failed(what: &str, path: &Path, error: &std::io::Error, bytes: u64) -> Problem {
+    let problem = Problem::io(what, path, error);
+    if error.kind() != std::io::ErrorKind::StorageFull {
+        return problem;
+    }
+    problem.expected(format!("{bytes} bytes of free space")).help("the pipeline goes on by itself when there is room")
 }

@@ -47,7 +47,16 @@ impl RowsReader {
             Some(position) => resume(&shared, &path, FilePosition::from_position(&path, position)?)?,
         };
         shared.remember(&partition, &position);
-        Ok(RowsReader { shared, partition, path, position, file, rows: None, growing: None, clock: SystemClock::shared() })
+        Ok(RowsReader {
+            shared,
+            partition,
+            path,
+            position,
+            file,
+            rows: None,
+            growing: None,
+            clock: SystemClock::shared(),
+        })
     }
 
     fn start(&mut self) -> Result<bool> {
@@ -107,7 +116,11 @@ impl Reader for RowsReader {
         let Some(batch) = next else { return Ok(self.end()) };
         let (start, rows) = batch.map_err(|p| p.at(Place::path(&self.path)))?;
         self.position.offset = start + rows.num_rows() as u64;
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body: Body::Rows { start, rows } };
+        let payload = Payload {
+            partition: Arc::clone(&self.partition),
+            received: self.clock.now(),
+            body: Body::Rows { start, rows },
+        };
         Ok(Polled::Data(payload, self.position.to_position()))
     }
 }
@@ -129,7 +142,11 @@ fn resume(shared: &Shared, path: &std::path::Path, mut position: FilePosition) -
     }
     let lost = Problem::error("FILE-POSITION-LOST", "the file of the checkpoint's position is no longer there")
         .at(Place::path(path))
-        .found(if here.is_some() { "another file" } else { "no such file, nor one that begins like it in the same directory" })
+        .found(if here.is_some() {
+            "another file"
+        } else {
+            "no such file, nor one that begins like it in the same directory"
+        })
         .expected(format!("inode {}, read on at row {}", position.identity.inode, position.offset))
         .help("bring the file back, or set `on_lost: restart` to read what is there from its beginning")
         .kind(Domain::Outside, Retry::No);

@@ -19,10 +19,10 @@ use super::spool::Spool;
 use crate::format::{Encode, Format};
 use arrow::datatypes::SchemaRef;
 use millstream::connect::{Handle, Sink, SinkFactory, SinkMode};
-use millstream::{Batch, Epoch, Place, Problem, Result};
+use millstream::{Batch, Epoch, Place, Problem, Result, failpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes after which a buffer goes to its file.
 const WRITE_AT: usize = 256 << 10;
@@ -41,9 +41,15 @@ struct Shared {
     config: FileSinkConfig,
     template: Template,
     namer: Namer,
+    /// What the recovery marked as published: needed until the next checkpoint, which names it no more.
+    marks: Mutex<Vec<PathBuf>>,
 }
 
 impl Shared {
+    fn marks(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_columns(&self) -> bool {
         matches!(self.config.format, Format::Parquet)
     }
@@ -58,7 +64,7 @@ impl FileSinkFactory {
         let template = Template::parse(&access.base, &config.path)?;
         let extension = extension(&config)?;
         let namer = Namer::new(&config.prefix, owner, extension)?;
-        Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer }) })
+        Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer, marks: Mutex::default() }) })
     }
 }
 
@@ -67,11 +73,13 @@ fn extension(config: &FileSinkConfig) -> Result<&'static str> {
     use Compression::{Auto, Gzip, None, Zstd};
     Ok(match (&config.format, config.compression) {
         (Format::ArrowIpc, _) => {
-            return Err(Problem::error("FILE-FORMAT", "files are not written as Arrow IPC").expected("ndjson, csv, parquet or text"));
+            return Err(Problem::error("FILE-FORMAT", "files are not written as Arrow IPC")
+                .expected("ndjson, csv, parquet or text"));
         }
         (Format::Parquet, Auto) => ".parquet",
         (Format::Parquet, _) => {
-            return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside").help("leave `compression` out"));
+            return Err(Problem::error("FILE-COMPRESSION", "a Parquet file is compressed inside")
+                .help("leave `compression` out"));
         }
         (Format::Ndjson, Auto | None) => ".ndjson",
         (Format::Ndjson, Gzip) => ".ndjson.gz",
@@ -93,6 +101,7 @@ impl SinkFactory for FileSinkFactory {
     fn recover(&self, handles: Vec<Handle>) -> Result<()> {
         let base = &self.shared.template.base;
         let mut directories = BTreeSet::from([base.clone()]);
+        let mut marks = Vec::new();
         for handle in &handles {
             let parts = parts_of(handle)?;
             for part in &parts.rolled {
@@ -101,11 +110,18 @@ impl SinkFactory for FileSinkFactory {
             }
             for part in &parts.open {
                 part.recover(base, part.name.ends_with(".parquet"))?;
+                marks.push(part.mark(base));
                 directories.extend(base.join(&part.name).parent().map(Path::to_path_buf));
             }
         }
-        self.remove_leftovers(base, &mut directories)?;
-        directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d))
+        let sync =
+            |directories: &BTreeSet<PathBuf>| directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d));
+        sync(&directories)?;
+        failpoint!("file_sink.recover.published");
+        self.remove_leftovers(base, &marks, &mut directories)?;
+        *self.shared.marks() = marks;
+        failpoint!("file_sink.recover.cleaned");
+        sync(&directories)
     }
 
     fn open(&self, worker: usize, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
@@ -124,8 +140,8 @@ impl SinkFactory for FileSinkFactory {
 }
 
 impl FileSinkFactory {
-    /// Removes this sink's hidden files: what a record names has been published before.
-    fn remove_leftovers(&self, directory: &Path, touched: &mut BTreeSet<PathBuf>) -> Result<()> {
+    /// Removes this sink's hidden files but `keep`: what a record names has been published before.
+    fn remove_leftovers(&self, directory: &Path, keep: &[PathBuf], touched: &mut BTreeSet<PathBuf>) -> Result<()> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -136,8 +152,10 @@ impl FileSinkFactory {
             let (name, kind) = (entry.file_name(), entry.file_type());
             let name = name.to_string_lossy();
             match kind {
-                Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => self.remove_leftovers(&entry.path(), touched)?,
-                Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) => {
+                Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => {
+                    self.remove_leftovers(&entry.path(), keep, touched)?
+                }
+                Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) && !keep.contains(&entry.path()) => {
                     remove(&entry.path())?;
                     touched.insert(directory.to_path_buf());
                 }
@@ -179,15 +197,19 @@ impl FileSink {
         }
         let roll = &self.shared.config.roll;
         let due = |part: &Part| {
-            part.size() >= roll.size.bytes() || roll.rows.is_some_and(|rows| part.rows() >= rows) || part.opened().elapsed() >= roll.every.get()
+            part.size() >= roll.size.bytes()
+                || roll.rows.is_some_and(|rows| part.rows() >= rows)
+                || part.opened().elapsed() >= roll.every.get()
         };
-        let due: Vec<String> = self.parts.iter().filter(|(_, part)| due(part)).map(|(directory, _)| directory.clone()).collect();
+        let due: Vec<String> =
+            self.parts.iter().filter(|(_, part)| due(part)).map(|(directory, _)| directory.clone()).collect();
         due.iter().try_for_each(|directory| self.close(directory))
     }
 
     fn close(&mut self, directory: &str) -> Result<()> {
         let Some(part) = self.parts.get_mut(directory) else { return Ok(()) };
         let rolled = part.close(&self.shared.template.base, self.shared.is_columns())?;
+        failpoint!("file_sink.closed");
         self.parts.remove(directory);
         self.rolled.push(rolled);
         Ok(())
@@ -197,7 +219,8 @@ impl FileSink {
     fn part(&mut self, directory: &str, epoch: Epoch) -> Result<&mut Part> {
         if !self.parts.contains_key(directory) {
             while self.parts.len() >= self.shared.config.open_max.max(1) as usize {
-                let longest = self.parts.iter().min_by_key(|(_, part)| part.touched).map(|(directory, _)| directory.clone());
+                let longest =
+                    self.parts.iter().min_by_key(|(_, part)| part.touched).map(|(directory, _)| directory.clone());
                 self.close(&longest.expect("there is at least one"))?;
             }
             let part = self.create(directory, epoch)?;
@@ -264,6 +287,7 @@ impl Sink for FileSink {
     fn prepare(&mut self, _checkpoint: Epoch) -> Result<Handle> {
         self.make_room()?;
         self.parts.values_mut().try_for_each(Part::sync)?;
+        failpoint!("file_sink.prepared");
         let parts = Parts { open: self.parts.values().map(Part::open_part).collect(), rolled: self.rolled.clone() };
         Ok(Handle(serde_json::to_value(parts).expect("strings and integers always serialise")))
     }
@@ -280,6 +304,9 @@ impl Sink for FileSink {
             }
         }
         directories.iter().try_for_each(|d| sync_dir(d))?;
+        failpoint!("file_sink.committed");
+        parts.rolled.iter().filter(|part| self.rolled.contains(part)).try_for_each(|part| part.clean(base))?;
+        std::mem::take(&mut *self.shared.marks()).iter().try_for_each(|mark| remove(mark))?;
         self.rolled.retain(|part| !parts.rolled.contains(part));
         Ok(())
     }
@@ -294,13 +321,15 @@ fn parts_of(handle: &Handle) -> Result<Parts> {
     if handle.0.is_null() {
         return Ok(Parts::default());
     }
-    let parts: Parts = serde_json::from_value(handle.0.clone())
-        .map_err(|e| Problem::error("FILE-HANDLE", "the checkpoint's handle is not one of a file sink").found(e.to_string()))?;
+    let parts: Parts = serde_json::from_value(handle.0.clone()).map_err(|e| {
+        Problem::error("FILE-HANDLE", "the checkpoint's handle is not one of a file sink").found(e.to_string())
+    })?;
     let names = parts.open.iter().map(|p| &p.name).chain(parts.rolled.iter().map(|p| &p.name));
     for name in names {
         let inside = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
         if !inside {
-            return Err(Problem::error("FILE-HANDLE", "the checkpoint names a file outside of the sink's directory").at(Place::path(name)));
+            return Err(Problem::error("FILE-HANDLE", "the checkpoint names a file outside of the sink's directory")
+                .at(Place::path(name)));
         }
     }
     Ok(parts)

@@ -1,10 +1,10 @@
 //! `file_source`: which files there are, and which of them are known already under another name.
 
 use super::config::FileSourceConfig;
+use super::config::ReadMode;
 use super::cut::Lines;
 use super::follow::Follower;
 use super::identity::{FilePosition, Identity};
-use super::config::ReadMode;
 use super::open::Access;
 use super::rows::RowsReader;
 use crate::format::{DecodeOptions, Format};
@@ -173,7 +173,9 @@ impl Shared {
             format!("{}/{pattern}", glob::Pattern::escape(base.trim_end_matches('/')))
         };
         let paths = glob::glob(&whole).map_err(|e| {
-            Problem::error("FILE-PATTERN", "the pattern cannot be read").found(format!("`{pattern}`: {}", e.msg)).expected("`*`, `?`, `[a-z]` or `**`")
+            Problem::error("FILE-PATTERN", "the pattern cannot be read")
+                .found(format!("`{pattern}`: {}", e.msg))
+                .expected("`*`, `?`, `[a-z]` or `**`")
         })?;
         let before = found.len();
         for entry in paths {
@@ -208,7 +210,9 @@ impl Shared {
                 if known || self.config.read == ReadMode::Watch {
                     return Ok(());
                 }
-                Err(Problem::io("the file is not there", &full, &e).help("relative paths start at the pipeline file's directory").at(Place::path(&full)))
+                Err(Problem::io("the file is not there", &full, &e)
+                    .help("relative paths start at the pipeline file's directory")
+                    .at(Place::path(&full)))
             }
             Err(e) => Err(Problem::io("cannot look at the file", &full, &e)),
         }
@@ -216,7 +220,11 @@ impl Shared {
 
     /// A partition's name: the path as the patterns spell it, below the base where it lies there.
     fn id(&self, path: &Path) -> PartitionId {
-        let short = if self.access.base.as_os_str().is_empty() { path } else { path.strip_prefix(&self.access.base).unwrap_or(path) };
+        let short = if self.access.base.as_os_str().is_empty() {
+            path
+        } else {
+            path.strip_prefix(&self.access.base).unwrap_or(path)
+        };
         PartitionId::from(short.to_string_lossy())
     }
 

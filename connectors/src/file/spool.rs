@@ -4,6 +4,7 @@
 //! its rows stand in the hidden file as an Arrow IPC stream, which can be cut behind any batch; then
 //! they are written as Parquet beside it.
 
+use super::place::write_failed;
 use crate::format::Encode;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
@@ -40,7 +41,8 @@ impl Encode for Spool {
     }
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) -> Result<()> {
         if batch.diff.as_ref().is_some_and(|diff| diff.values().iter().any(|d| *d != 1)) {
-            return Err(Problem::error("FORMAT-CHANGELOG", "parquet has no place for the weights of a changelog").help("write ndjson, which adds `_diff`, or emit on close"));
+            return Err(Problem::error("FORMAT-CHANGELOG", "parquet has no place for the weights of a changelog")
+                .help("write ndjson, which adds `_diff`, or emit on close"));
         }
         let written = self.writer.write(&batch.rows);
         let bytes = std::mem::take(self.writer.get_mut());
@@ -51,27 +53,40 @@ impl Encode for Spool {
 }
 
 /// Writes the rows of the stream in `spool` to a Parquet file at `to`, durably; returns its length. What
-/// an earlier attempt left at `to` is overwritten.
+/// an earlier attempt left at `to` is overwritten; what this one leaves when it fails is removed.
 ///
 /// # Errors
 /// `IO…`, `FILE-PARQUET`.
 pub fn convert(spool: &Path, to: &Path) -> Result<u64> {
-    let damaged = |what: &'static str, path: &Path, e: &dyn std::fmt::Display| Problem::error("FILE-PARQUET", what).at(Place::path(path)).found(e.to_string());
+    // The encoded rows are smaller than the spooled ones: enough space in any case.
+    let bytes = std::fs::metadata(spool).map_or(0, |m| m.len());
+    write(spool, to, bytes).inspect_err(|_| {
+        // Best effort: gives the space back.
+        let _ = std::fs::remove_file(to);
+    })
+}
+
+fn write(spool: &Path, to: &Path, bytes: u64) -> Result<u64> {
+    let damaged = |what: &'static str, path: &Path, e: &dyn std::fmt::Display| {
+        Problem::error("FILE-PARQUET", what).at(Place::path(path)).found(e.to_string())
+    };
     let input = File::open(spool).map_err(|e| Problem::io("cannot open the file", spool, &e))?;
-    let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, input), None).map_err(|e| damaged("the rows cannot be read back", spool, &e))?;
-    let output = File::create(to).map_err(|e| Problem::io("cannot create the file", to, &e))?;
+    let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, input), None)
+        .map_err(|e| damaged("the rows cannot be read back", spool, &e))?;
+    let output = File::create(to).map_err(|e| write_failed("cannot create the file", to, &e, bytes))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .build();
     let failed = |e: parquet::errors::ParquetError| match e {
         parquet::errors::ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(io) => Problem::io("cannot write the Parquet file", to, &io),
+            Ok(io) => write_failed("cannot write the Parquet file", to, &io, bytes),
             Err(other) => damaged("cannot write the Parquet file", to, &other),
         },
         other => damaged("cannot write the Parquet file", to, &other),
     };
-    let mut writer = ArrowWriter::try_new(BufWriter::with_capacity(1 << 18, output), reader.schema(), Some(properties)).map_err(failed)?;
+    let mut writer = ArrowWriter::try_new(BufWriter::with_capacity(1 << 18, output), reader.schema(), Some(properties))
+        .map_err(failed)?;
     for batch in reader {
         writer.write(&batch.map_err(|e| damaged("the rows cannot be read back", spool, &e))?).map_err(failed)?;
         if writer.in_progress_size() >= ROW_GROUP_BYTES {
@@ -79,7 +94,8 @@ pub fn convert(spool: &Path, to: &Path) -> Result<u64> {
         }
     }
     let buffered = writer.into_inner().map_err(failed)?;
-    let file = buffered.into_inner().map_err(|e| Problem::io("cannot write the Parquet file", to, e.error()))?;
-    file.sync_all().map_err(|e| Problem::io("cannot sync the file", to, &e))?;
+    let file =
+        buffered.into_inner().map_err(|e| write_failed("cannot write the Parquet file", to, e.error(), bytes))?;
+    file.sync_all().map_err(|e| write_failed("cannot sync the file", to, &e, bytes))?;
     Ok(file.metadata().map_err(|e| Problem::io("cannot read the file's metadata", to, &e))?.len())
 }

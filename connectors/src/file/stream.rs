@@ -93,7 +93,10 @@ impl Stream {
                 Stream::Zstd(d) => d.as_mut().take(want).read_to_end(&mut scratch)?,
             };
             if n == 0 {
-                return Err(std::io::Error::new(ErrorKind::UnexpectedEof, format!("the content ends {offset} bytes before the position")));
+                return Err(std::io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    format!("the content ends {offset} bytes before the position"),
+                ));
             }
             offset -= n as u64;
         }

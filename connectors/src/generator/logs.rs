@@ -85,7 +85,15 @@ fn access(t: &Time, ip: [u64; 4], rng: &mut Rng, out: &mut Vec<u8>) -> std::io::
         out.push(b'-');
     }
     let method = if rng.below(5) == 0 { "POST" } else { "GET" };
-    write!(out, " [{:02}/Nov/2026:{:02}:{:02}:{:02} +0000] \"{method} {}", t.day, t.hour, t.minute, t.second, rng.pick(&PATHS))?;
+    write!(
+        out,
+        " [{:02}/Nov/2026:{:02}:{:02}:{:02} +0000] \"{method} {}",
+        t.day,
+        t.hour,
+        t.minute,
+        t.second,
+        rng.pick(&PATHS)
+    )?;
     match rng.below(10) {
         0 => {
             out.extend_from_slice(b"?email=");

@@ -69,12 +69,15 @@ impl Source for Generator {
 
     fn open(&self, partition: &PartitionId, from: Option<&Position>) -> Result<Box<dyn Reader>> {
         let number = partition.parse().map_err(|_| {
-            Problem::error("GENERATOR-PARTITION", "no such partition").found(format!("`{partition}`")).expected("a number")
+            Problem::error("GENERATOR-PARTITION", "no such partition")
+                .found(format!("`{partition}`"))
+                .expected("a number")
         })?;
         let state = match from {
             None => self.start(),
             Some(position) => serde_json::from_value(position.0.clone()).map_err(|e| {
-                Problem::error("GENERATOR-POSITION", "the checkpoint's position is not one of a generator").found(e.to_string())
+                Problem::error("GENERATOR-POSITION", "the checkpoint's position is not one of a generator")
+                    .found(e.to_string())
             })?,
         };
         let partitions = u64::from(self.config.partitions.get());

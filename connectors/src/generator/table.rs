@@ -133,11 +133,6 @@ impl Table {
         Table { columns: schema.fields().iter().map(column).collect(), schema, rows: 0, text: Vec::new(), at: 0 }
     }
 
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Adds event `i`.
     pub fn push(&mut self, i: u64, rng: &mut Rng) {
         self.at = 0;

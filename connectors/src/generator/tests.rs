@@ -18,7 +18,13 @@ fn logs(n: u64) -> Vec<u8> {
 }
 
 fn config(dataset: Dataset, rows: u64, partitions: u32) -> GeneratorConfig {
-    GeneratorConfig { dataset, seed: None, rows: Some(rows), rate: None, partitions: NonZeroU32::new(partitions).unwrap() }
+    GeneratorConfig {
+        dataset,
+        seed: None,
+        rows: Some(rows),
+        rate: None,
+        partitions: NonZeroU32::new(partitions).unwrap(),
+    }
 }
 
 /// Everything that a source gives out, as the text of its rows, by partition.
@@ -57,7 +63,9 @@ fn the_bytes_are_those_of_the_benchmark_files() {
 #[test]
 fn rows_say_what_lines_say() {
     let source = Generator::new(config(Dataset::Nexmark, 500, 1));
-    let Polled::Data(payload, _) = source.open(&PartitionId::from("0"), None).unwrap().next(1 << 20).unwrap() else { panic!() };
+    let Polled::Data(payload, _) = source.open(&PartitionId::from("0"), None).unwrap().next(1 << 20).unwrap() else {
+        panic!()
+    };
     let Body::Rows { rows, start: 0 } = payload.body else { panic!() };
     let mut encoder = millstream::json::Encoder::new(&rows.schema()).unwrap();
     let mut out = Vec::new();
@@ -79,7 +87,9 @@ fn rows_say_what_lines_say() {
 
 #[test]
 fn partitions_share_the_records_and_resume_anywhere() {
-    for dataset in [Dataset::Bids, Dataset::Auctions, Dataset::Persons, Dataset::Nexmark, Dataset::AccessLog, Dataset::Logs] {
+    for dataset in
+        [Dataset::Bids, Dataset::Auctions, Dataset::Persons, Dataset::Nexmark, Dataset::AccessLog, Dataset::Logs]
+    {
         let whole = read(config(dataset, 1_000, 1), false).remove(0);
         assert_eq!(whole.len(), 1_000, "{dataset:?}");
         assert_eq!(read(config(dataset, 1_000, 1), true).remove(0), whole, "{dataset:?}");

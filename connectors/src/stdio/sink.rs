@@ -40,7 +40,9 @@ impl Stdout {
     /// `STDOUT-FORMAT` for formats of whole files.
     pub fn with_output(config: StdoutConfig, output: Output) -> Result<Stdout> {
         if config.format.is_whole_file() {
-            return Err(Problem::error("STDOUT-FORMAT", "standard output is written line by line").found(config.format.name()).expected("ndjson, csv or text"));
+            return Err(Problem::error("STDOUT-FORMAT", "standard output is written line by line")
+                .found(config.format.name())
+                .expected("ndjson, csv or text"));
         }
         Ok(Stdout { format: config.format, output, header_written: Arc::default() })
     }
@@ -100,7 +102,8 @@ impl StdoutSink {
         *header_written = true;
         self.buf.clear();
         done.map_err(|e| match e.kind() {
-            ErrorKind::BrokenPipe => Problem::error("STDOUT-CLOSED", "nobody reads standard output any more").kind(Domain::Outside, Retry::No),
+            ErrorKind::BrokenPipe => Problem::error("STDOUT-CLOSED", "nobody reads standard output any more")
+                .kind(Domain::Outside, Retry::No),
             // Part of it may be out: writing it again would double lines.
             _ => Problem::io("cannot write to standard output", "/dev/stdout", &e).kind(Domain::Outside, Retry::No),
         })

@@ -31,7 +31,10 @@ impl Stdin {
     /// # Errors
     /// `STDIN-FORMAT` for formats of whole files, `IO` where there is no standard input.
     pub fn new(config: StdinConfig) -> Result<Stdin> {
-        let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| Problem::io("cannot open standard input", "/dev/stdin", &e))?;
+        let input = std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| Problem::io("cannot open standard input", "/dev/stdin", &e))?;
         Stdin::with_input(config, input)
     }
 
@@ -41,7 +44,9 @@ impl Stdin {
     /// `STDIN-FORMAT` for formats of whole files.
     pub fn with_input(config: StdinConfig, input: OwnedFd) -> Result<Stdin> {
         if config.format.is_whole_file() {
-            return Err(Problem::error("STDIN-FORMAT", "standard input is read line by line").found(config.format.name()).expected("text, ndjson or csv"));
+            return Err(Problem::error("STDIN-FORMAT", "standard input is read line by line")
+                .found(config.format.name())
+                .expected("text, ndjson or csv"));
         }
         Ok(Stdin { config, input })
     }

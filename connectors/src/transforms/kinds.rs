@@ -48,19 +48,29 @@ pub struct FilterConfig {}
 
 impl Kind for Filter {
     fn info(&self) -> KindInfo {
-        let info = entry::<FilterConfig>("filter", Role::Transform, Inputs::One, "version: 1
+        let info = entry::<FilterConfig>(
+            "filter",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: only-errors
 nodes:
   lines: { kind: stdin, format: ndjson, schema: { level: string, msg: string } }
   errors: { kind: filter, from: lines, where: level = 'ERROR' }
   out: { kind: stdout, from: errors, guarantee: at_least_once }
-");
+",
+        );
         allowing(info, &["where", "event_time"])
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         build.config::<FilterConfig>()?;
         let Some(condition) = build.node.where_.clone() else {
-            return Err(vec![build.node.error(&[], "PIPE-MISSING-KEY", "a filter needs its condition").expected("`where: <SQL condition>`")]);
+            return Err(vec![
+                build
+                    .node
+                    .error(&[], "PIPE-MISSING-KEY", "a filter needs its condition")
+                    .expected("`where: <SQL condition>`"),
+            ]);
         };
         let planned = sql::filter(&condition, &build.input().schema).map_err(|p| vec![build.at(condition.span, p)])?;
         build.stage(planned.output, planned.reads, planned.stage);
@@ -78,7 +88,11 @@ pub struct SelectConfig {
 
 impl Kind for Select {
     fn info(&self) -> KindInfo {
-        let info = entry::<SelectConfig>("select", Role::Transform, Inputs::One, "version: 1
+        let info = entry::<SelectConfig>(
+            "select",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: totals
 nodes:
   orders: { kind: stdin, format: ndjson, schema: { id: int64, price: float64, pieces: int64 } }
@@ -87,14 +101,17 @@ nodes:
     from: orders
     columns: { id: id, total: price * pieces }
   out: { kind: stdout, from: totals, guarantee: at_least_once }
-");
+",
+        );
         allowing(info, &["event_time"])
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         let config: SelectConfig = build.config()?;
-        let columns: Vec<(String, String)> = config.columns.iter().map(|(n, e)| (n.to_string(), e.to_string())).collect();
+        let columns: Vec<(String, String)> =
+            config.columns.iter().map(|(n, e)| (n.to_string(), e.to_string())).collect();
         let planned = sql::select(&columns, &build.input().schema);
-        let planned = planned.map_err(|all| all.into_iter().map(|p| in_key(build, &["columns"], p)).collect::<Vec<_>>())?;
+        let planned =
+            planned.map_err(|all| all.into_iter().map(|p| in_key(build, &["columns"], p)).collect::<Vec<_>>())?;
         build.stage(planned.output, planned.reads, planned.stage);
         Ok(())
     }
@@ -134,7 +151,11 @@ pub enum EmitWhen {
 
 impl Kind for Sql {
     fn info(&self) -> KindInfo {
-        let mut info = entry::<SqlConfig>("sql", Role::Transform, Inputs::Named, "version: 1
+        let mut info = entry::<SqlConfig>(
+            "sql",
+            Role::Transform,
+            Inputs::Named,
+            "version: 1
 name: errors-per-minute
 nodes:
   logs:
@@ -151,7 +172,8 @@ nodes:
       WHERE level = 'ERROR'
       GROUP BY svc, window_start, window_end
   out: { kind: stdout, from: counts, guarantee: at_least_once }
-");
+",
+        );
         info.ports.push("late".into());
         info
     }
@@ -160,7 +182,11 @@ nodes:
         let inputs: Vec<QueryInput> = build
             .inputs
             .iter()
-            .map(|i| QueryInput { name: i.name.clone(), schema: Arc::clone(&i.schema), event_time: i.event_time.clone() })
+            .map(|i| QueryInput {
+                name: i.name.clone(),
+                schema: Arc::clone(&i.schema),
+                event_time: i.event_time.clone(),
+            })
             .collect();
         let plan = sql::plan_query(&build.node.name, &inputs, &config.query).map_err(|p| vec![in_query(build, p)])?;
         attach(build, plan, config.allowed_lateness)
@@ -236,7 +262,11 @@ pub struct WindowConfig {
 
 impl Kind for Window {
     fn info(&self) -> KindInfo {
-        let mut info = entry::<WindowConfig>("window", Role::Transform, Inputs::One, "version: 1
+        let mut info = entry::<WindowConfig>(
+            "window",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: sales-per-minute
 nodes:
   sales:
@@ -251,7 +281,8 @@ nodes:
     by: [region]
     select: { sales: count(*), total: sum(amount) }
   out: { kind: stdout, from: per_minute, guarantee: at_least_once }
-");
+",
+        );
         info.ports.push("late".into());
         info
     }
@@ -266,7 +297,8 @@ nodes:
                     .help("declare `event_time: { field: … }` on the source or on a transform before this node"),
             ]);
         };
-        let query_input = QueryInput { name: input.name.clone(), schema: Arc::clone(&input.schema), event_time: Some(time.clone()) };
+        let query_input =
+            QueryInput { name: input.name.clone(), schema: Arc::clone(&input.schema), event_time: Some(time.clone()) };
         let form = WindowForm {
             size_us: config.size.unwrap_or(config.every).micros(),
             slide_us: config.size.map(|_| config.every.micros()),
@@ -274,7 +306,8 @@ nodes:
             select: config.select.iter().map(|(n, e)| (n.to_string(), e.to_string())).collect(),
             time,
         };
-        let plan = sql::plan_window(&build.node.name, &query_input, &form).map_err(|p| vec![in_key(build, &["select"], p)])?;
+        let plan =
+            sql::plan_window(&build.node.name, &query_input, &form).map_err(|p| vec![in_key(build, &["select"], p)])?;
         attach(build, plan, config.allowed_lateness)
     }
 }
@@ -287,13 +320,18 @@ fn put_planned(build: &mut Build<'_>, planned: Result<Planned>) -> Result<(), Ve
 
 impl Kind for Parse {
     fn info(&self) -> KindInfo {
-        let info = entry::<ParseConfig>("parse", Role::Transform, Inputs::One, "version: 1
+        let info = entry::<ParseConfig>(
+            "parse",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: access-log
 nodes:
   lines: { kind: file_source, path: \"access.log\", format: text }
   requests: { kind: parse, from: lines, format: access_log }
   out: { kind: file_sink, from: requests, path: out, format: ndjson }
-");
+",
+        );
         allowing(info, &["event_time"])
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
@@ -305,13 +343,18 @@ nodes:
 
 impl Kind for Redact {
     fn info(&self) -> KindInfo {
-        let info = entry::<RedactConfig>("redact", Role::Transform, Inputs::One, "version: 1
+        let info = entry::<RedactConfig>(
+            "redact",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: no-addresses
 nodes:
   lines: { kind: file_source, path: \"app.log\", format: text }
   clean: { kind: redact, from: lines, email: true, ip: mask_last_octet, card: true }
   out: { kind: file_sink, from: clean, path: out, format: ndjson }
-");
+",
+        );
         allowing(info, &["event_time"])
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
@@ -323,7 +366,11 @@ nodes:
 
 impl Kind for RouteKind {
     fn info(&self) -> KindInfo {
-        let mut info = entry::<RouteConfig>("route", Role::Transform, Inputs::One, "version: 1
+        let mut info = entry::<RouteConfig>(
+            "route",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: by-level
 nodes:
   lines: { kind: stdin, format: ndjson, schema: { level: string, msg: string } }
@@ -333,7 +380,8 @@ nodes:
     routes: { errors_only: level = 'ERROR', warnings: level = 'WARN' }
   urgent: { kind: file_sink, from: split.errors_only, path: urgent, format: ndjson }
   rest: { kind: file_sink, from: [split.warnings, split.else], path: rest, format: ndjson }
-");
+",
+        );
         info.ports = vec![ELSE.into()];
         info.ports_from = Some("routes".into());
         info
@@ -350,7 +398,9 @@ nodes:
                 Ok(e) => problems.push(in_key(
                     build,
                     &["routes", name],
-                    Problem::error("SQL-TYPE", "the expression is not a condition").found(e.data_type().to_string()).expected("a condition: true or false"),
+                    Problem::error("SQL-TYPE", "the expression is not a condition")
+                        .found(e.data_type().to_string())
+                        .expected("a condition: true or false"),
                 )),
                 Err(p) => problems.push(in_key(build, &["routes", name], p)),
             }
@@ -397,13 +447,18 @@ pub struct DedupeConfig {
 
 impl Kind for Dedupe {
     fn info(&self) -> KindInfo {
-        entry::<DedupeConfig>("dedupe", Role::Transform, Inputs::One, "version: 1
+        entry::<DedupeConfig>(
+            "dedupe",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: each-order-once
 nodes:
   orders: { kind: stdin, format: ndjson, schema: { id: int64!, amount: float64 } }
   once: { kind: dedupe, from: orders, by: [id], max_keys: 100000 }
   out: { kind: stdout, from: once, guarantee: at_least_once }
-")
+",
+        )
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         let config: DedupeConfig = build.config()?;
@@ -420,7 +475,8 @@ nodes:
         }
         let remember = remember(build, &config, &stream)?;
         let spec = DedupeSpec { input: Arc::clone(&stream.schema), keys, remember };
-        let fingerprint = format!("dedupe:{}:{}", config.by.join(","), if config.within.is_some() { "within" } else { "max" });
+        let fingerprint =
+            format!("dedupe:{}:{}", config.by.join(","), if config.within.is_some() { "within" } else { "max" });
         let factory = Arc::new(move |_: &[SchemaRef]| Ok(boxed(DedupeOperator::new(spec.clone())?)));
         let work = Work::Operator { factory, reads: vec![Reads::All], fingerprint };
         let schemas = vec![Arc::clone(&stream.schema)];
@@ -444,7 +500,10 @@ fn remember(build: &Build<'_>, config: &DedupeConfig, stream: &crate::kind::Stre
             }
         }
         (None, Some(max)) => Ok(Remember::MaxKeys(max)),
-        _ => build.refuse(super::at_key("DEDUPE-CONFIG", "", "state must be bounded one way").expected("exactly one of `within` and `max_keys`")),
+        _ => build.refuse(
+            super::at_key("DEDUPE-CONFIG", "", "state must be bounded one way")
+                .expected("exactly one of `within` and `max_keys`"),
+        ),
     }
 }
 
@@ -455,14 +514,19 @@ pub struct UnionConfig {}
 
 impl Kind for Union {
     fn info(&self) -> KindInfo {
-        entry::<UnionConfig>("union", Role::Transform, Inputs::One, "version: 1
+        entry::<UnionConfig>(
+            "union",
+            Role::Transform,
+            Inputs::One,
+            "version: 1
 name: both-folders
 nodes:
   a: { kind: file_source, path: \"a/*.log\", format: text }
   b: { kind: file_source, path: \"b/*.log\", format: text }
   all: { kind: union, from: [a, b] }
   out: { kind: file_sink, from: all, path: out, format: ndjson }
-")
+",
+        )
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         build.config::<UnionConfig>()?;

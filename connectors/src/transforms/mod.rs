@@ -42,7 +42,6 @@ pub struct Planned {
     pub stage: StageFactory,
 }
 
-
 /// A problem with the key `field` of a node's config.
 fn at_key(code: &'static str, field: &str, what: impl Into<String>) -> Problem {
     Problem::error(code, what).at(Place::Node { node: String::new(), field: field.into() })

@@ -47,7 +47,8 @@ impl RouteConfig {
     /// (`else`, `errors`).
     pub fn ports(&self) -> Result<Vec<String>> {
         if self.routes.is_empty() {
-            return Err(at_key("ROUTE-CONFIG", "routes", "there are no routes").expected("at least one port with its condition"));
+            return Err(at_key("ROUTE-CONFIG", "routes", "there are no routes")
+                .expected("at least one port with its condition"));
         }
         for (name, _) in self.routes.iter() {
             let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -58,8 +59,12 @@ impl RouteConfig {
                     .expected("small letters, digits and `_`, a letter first, at most 64"));
             }
             if name == ELSE || name == "errors" {
-                return Err(at_key("ROUTE-CONFIG", &format!("routes.{name}"), format!("the port `{name}` is there already"))
-                    .help("rows for which no condition holds go to `else`; choose another name"));
+                return Err(at_key(
+                    "ROUTE-CONFIG",
+                    &format!("routes.{name}"),
+                    format!("the port `{name}` is there already"),
+                )
+                .help("rows for which no condition holds go to `else`; choose another name"));
             }
         }
         Ok(self.routes.iter().map(|(name, _)| name.to_owned()).chain([ELSE.to_owned()]).collect())
@@ -138,7 +143,9 @@ mod tests {
 
     /// `n < limit`, NULL where n is NULL.
     fn below(limit: i64) -> Predicate {
-        Box::new(move |rows| Ok(rows.column(0).as_primitive::<Int64Type>().iter().map(|n| n.map(|n| n < limit)).collect()))
+        Box::new(move |rows| {
+            Ok(rows.column(0).as_primitive::<Int64Type>().iter().map(|n| n.map(|n| n < limit)).collect())
+        })
     }
 
     fn run(predicates: Vec<Predicate>, mode: RouteMode, keep_rest: bool) -> (Vec<(usize, Vec<Option<i64>>)>, u64) {
@@ -180,8 +187,17 @@ mod tests {
     fn config_names_ports_in_order() {
         let config: RouteConfig = serde_json::from_str(r#"{"routes":{"hot":"n > 3","cold":"true"}}"#).unwrap();
         assert_eq!(config.ports().unwrap(), ["hot", "cold", "else"]);
-        for bad in [r#"{"routes":{}}"#, r#"{"routes":{"else":"true"}}"#, r#"{"routes":{"A b":"true"}}"#, r#"{"routes":{"errors":"true"}}"#] {
-            assert_eq!(serde_json::from_str::<RouteConfig>(bad).unwrap().ports().unwrap_err().code, "ROUTE-CONFIG", "{bad}");
+        for bad in [
+            r#"{"routes":{}}"#,
+            r#"{"routes":{"else":"true"}}"#,
+            r#"{"routes":{"A b":"true"}}"#,
+            r#"{"routes":{"errors":"true"}}"#,
+        ] {
+            assert_eq!(
+                serde_json::from_str::<RouteConfig>(bad).unwrap().ports().unwrap_err().code,
+                "ROUTE-CONFIG",
+                "{bad}"
+            );
         }
         assert!(serde_json::from_str::<RouteConfig>(r#"{"routes":{},"else":1}"#).is_err());
         assert!(serde_json::from_str::<RouteConfig>(r#"{"routes":{"a":"x","a":"y"}}"#).is_err());

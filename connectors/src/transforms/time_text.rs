@@ -23,13 +23,16 @@ impl TimeFormat {
         let Some(pattern) = pattern else { return Ok(TimeFormat::default()) };
         let bad = |what: &str| at_key("TIME-FORMAT", "time_format", what.to_owned()).found(format!("`{pattern}`"));
         let items = StrftimeItems::new(pattern).parse_to_owned().map_err(|_| {
-            bad("unknown specifier in the time format").expected("strftime specifiers, such as `%Y-%m-%d %H:%M:%S%.3f %z`")
+            bad("unknown specifier in the time format")
+                .expected("strftime specifiers, such as `%Y-%m-%d %H:%M:%S%.3f %z`")
         })?;
         let format = TimeFormat { items: Some(items) };
         let sample = DateTime::from_timestamp(1_431_857_103, 0).expect("a date of our own");
         let written = sample.format_with_items(format.items.iter().flatten()).to_string();
         if format.micros(&written).is_none() {
-            return Err(bad("the time format does not name a full date").help("a year, a month and a day are needed, or `%s`"));
+            return Err(
+                bad("the time format does not name a full date").help("a year, a month and a day are needed, or `%s`")
+            );
         }
         Ok(format)
     }
@@ -93,7 +96,15 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "yesterday", "2015-05-17", "2015-05-17T10:05:03", "2015-13-17T10:05:03Z", "\0", "9999999999-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "2015-05-17",
+            "2015-05-17T10:05:03",
+            "2015-13-17T10:05:03Z",
+            "\0",
+            "9999999999-01-01T00:00:00Z",
+        ] {
             assert_eq!(TimeFormat::default().micros(text), None, "{text}");
         }
     }

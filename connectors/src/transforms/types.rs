@@ -83,8 +83,22 @@ impl Value<'_> {
 }
 
 const NAMES: [&str; 16] = [
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "decimal(p, s)", "string", "date",
-    "timestamp", "timestamp(s|ms|us|ns)",
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+    "decimal(p, s)",
+    "string",
+    "date",
+    "timestamp",
+    "timestamp(s|ms|us|ns)",
 ];
 
 impl FieldType {
@@ -241,9 +255,9 @@ fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
         _ => (false, text),
     };
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
-    let part = part.get(usize::from(scale)..).map_or(part, |rest| {
-        if rest.bytes().all(|b| b == b'0') { &part[..usize::from(scale)] } else { part }
-    });
+    let part = part
+        .get(usize::from(scale)..)
+        .map_or(part, |rest| if rest.bytes().all(|b| b == b'0') { &part[..usize::from(scale)] } else { part });
     if whole.is_empty() && part.is_empty() || part.len() > usize::from(scale) {
         return None;
     }
@@ -269,10 +283,15 @@ mod tests {
         assert_eq!(read(" string! "), Ok((Kind::Text, true)));
         assert_eq!(read("decimal(10, 2)"), Ok((Kind::Decimal(10, 2), false)));
         assert_eq!(read("timestamp(ms)!"), Ok((Kind::Timestamp(Stamp::Number(TimeUnit::Millisecond)), true)));
-        for bad in ["int", "timestamp(min)", "decimal(39, 2)", "decimal(2, 3)", "decimal()", "", "list(int64)", "(", ")"] {
+        for bad in
+            ["int", "timestamp(min)", "decimal(39, 2)", "decimal(2, 3)", "decimal()", "", "list(int64)", "(", ")"]
+        {
             assert_eq!(read(bad).unwrap_err().code, "TYPE-UNKNOWN", "{bad}");
         }
-        assert_eq!(FieldType::read("types", "timestmp").unwrap_err().help.as_deref(), Some("did you mean `timestamp`?"));
+        assert_eq!(
+            FieldType::read("types", "timestmp").unwrap_err().help.as_deref(),
+            Some("did you mean `timestamp`?")
+        );
     }
 
     #[test]

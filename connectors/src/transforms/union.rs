@@ -15,11 +15,14 @@ pub fn schema(inputs: &[(&str, SchemaRef)]) -> Result<SchemaRef> {
     let mut fields: Vec<_> = first.fields().iter().cloned().collect();
     for (name, schema) in rest {
         if let Some((here, there)) = difference(first, schema) {
-            return Err(Problem::error("UNION-SCHEMA", format!("the inputs `{first_name}` and `{name}` have different columns"))
-                .at(Place::Node { node: String::new(), field: "from".into() })
-                .found(format!("{there} in `{name}`"))
-                .expected(format!("{here} as in `{first_name}`"))
-                .help("bring one of them into the form of the other with a `select`"));
+            return Err(Problem::error(
+                "UNION-SCHEMA",
+                format!("the inputs `{first_name}` and `{name}` have different columns"),
+            )
+            .at(Place::Node { node: String::new(), field: "from".into() })
+            .found(format!("{there} in `{name}`"))
+            .expected(format!("{here} as in `{first_name}`"))
+            .help("bring one of them into the form of the other with a `select`"));
         }
         for (field, other) in fields.iter_mut().zip(schema.fields()) {
             if other.is_nullable() && !field.is_nullable() {
@@ -65,7 +68,8 @@ mod tests {
         let a = of(&[("x", DataType::Int64, false), ("y", DataType::Utf8, false)]);
         let b = of(&[("x", DataType::Int64, false), ("z", DataType::Utf8, false)]);
         let c = of(&[("x", DataType::Int64, false)]);
-        let found = |other: &SchemaRef| schema(&[("a", a.clone()), ("b", other.clone())]).unwrap_err().found.clone().unwrap();
+        let found =
+            |other: &SchemaRef| schema(&[("a", a.clone()), ("b", other.clone())]).unwrap_err().found.clone().unwrap();
         assert_eq!(found(&b), "column 2 `z` Utf8 in `b`");
         assert_eq!(found(&c), "no further column in `b`");
         assert_eq!(schema(&[]).unwrap_err().code, "UNION-SCHEMA");

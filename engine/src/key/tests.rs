@@ -81,7 +81,7 @@ fn width_and_encoding_do_not_count() {
 }
 
 fn cast(dictionary: &DictionaryArray<Int8Type>) -> ArrayRef {
-    arrow::compute::cast(dictionary, &DataType::Utf8).expect("strings")
+    compute::cast(dictionary, &DataType::Utf8).expect("strings")
 }
 
 #[test]

@@ -6,9 +6,9 @@ use crate::metrics::NodeMetrics;
 use crate::operator::{Emit, Stage};
 use crate::time::Epoch;
 use std::time::Instant;
+use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::Stream;
 
 /// One stage of a chain on one worker.
 pub(crate) struct Link {
@@ -25,7 +25,12 @@ pub(crate) struct ChainStreams<'s> {
 }
 
 /// Builds the operator; `ports` is the number of outputs of the last stage.
-pub(crate) fn build<'s>(name: &str, input: Stream<'s, Epoch, Batch>, links: Vec<Link>, ports: usize) -> ChainStreams<'s> {
+pub(crate) fn build<'s>(
+    name: &str,
+    input: Stream<'s, Epoch, Batch>,
+    links: Vec<Link>,
+    ports: usize,
+) -> ChainStreams<'s> {
     let shared = links[0].around.shared.clone();
     let mut builder = OperatorBuilder::new(name.to_string(), input.scope());
     let mut pull = builder.new_input(input, Pipeline);
@@ -46,7 +51,14 @@ pub(crate) fn build<'s>(name: &str, input: Stream<'s, Epoch, Batch>, links: Vec<
         move |frontiers| {
             pull.for_each(|capability, batch| {
                 if !shared.poisoned() {
-                    run(&mut links, 0, *capability.least().expect("a message carries its epoch"), std::mem::take(batch), &mut emit, &mut outlets);
+                    run(
+                        &mut links,
+                        0,
+                        *capability.least().expect("a message carries its epoch"),
+                        std::mem::take(batch),
+                        &mut emit,
+                        &mut outlets,
+                    );
                 }
             });
             let low = super::worker::low(frontiers);
@@ -58,7 +70,14 @@ pub(crate) fn build<'s>(name: &str, input: Stream<'s, Epoch, Batch>, links: Vec<
 }
 
 /// Runs one batch through the chain from link `at` on.
-fn run(links: &mut [(Box<dyn Stage>, Surround)], at: usize, epoch: Epoch, batch: Batch, emit: &mut Emit, outlets: &mut [Outlet]) {
+fn run(
+    links: &mut [(Box<dyn Stage>, Surround)],
+    at: usize,
+    epoch: Epoch,
+    batch: Batch,
+    emit: &mut Emit,
+    outlets: &mut [Outlet],
+) {
     let (stage, around) = &mut links[at];
     let began = Instant::now();
     NodeMetrics::add(&around.metrics.rows_in, batch.len());

@@ -20,11 +20,12 @@ use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox};
 use crate::batch::Batch;
 use crate::connect::{Handle, PartitionId, Position, Source};
+use crate::dead::{self, Keeper};
 use crate::metrics::Metrics;
 use crate::operator::{KeyGroups, OperatorFactory, StateBlock};
 use crate::problem::Retry;
 use crate::state::record::AttachedKind;
-use crate::state::{Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, StateBase, StateDelta};
+use crate::state::{Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, StateBase, StateDelta, sabotage};
 use crate::time::Epoch;
 use crate::{Problem, Result};
 use arrow::datatypes::SchemaRef;
@@ -66,7 +67,10 @@ enum Message {
     /// One worker has built its dataflow: all its participants exist.
     Built,
     Part(Epoch, Part),
-    Base { id: String, base: Result<StateBase> },
+    Base {
+        id: String,
+        base: Result<StateBase>,
+    },
     Stop,
 }
 
@@ -118,6 +122,7 @@ pub(crate) struct Committer {
     pub sources: Vec<(Arc<str>, Arc<dyn Source>)>,
     pub operators: BTreeMap<String, (OperatorFactory, Vec<SchemaRef>)>,
     pub metrics: Arc<Metrics>,
+    pub letters: Keeper,
     pub timeout: Duration,
     pub on_commit: OnCommit,
     /// Where it says why it waits.
@@ -160,11 +165,13 @@ impl Committer {
         let mut pending: BTreeMap<Epoch, Pending> = BTreeMap::new();
         let mut bases: Vec<StateBase> = Vec::new();
         let mut compacting: BTreeSet<String> = BTreeSet::new();
+        self.watch_letters();
         loop {
             match inbox.receiver.recv_timeout(Duration::from_secs(1)) {
                 Ok(Message::Built) => built += 1,
                 Ok(Message::Part(epoch, part)) => {
-                    let entry = pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began: Instant::now() });
+                    let entry =
+                        pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began: Instant::now() });
                     entry.parts.push(part);
                 }
                 Ok(Message::Base { id, base }) => {
@@ -201,21 +208,20 @@ impl Committer {
     fn commit(&mut self, epoch: Epoch, pending: Pending, bases: Vec<StateBase>) -> Result<()> {
         let number = self.newest + 1;
         let wall = self.shared.now();
-        let extra = serde_json::json!({ "wall": wall });
-        let mut body = CheckpointBody { checkpoint: number, epoch, wall, bases, extra, ..CheckpointBody::default() };
+        let mut body = CheckpointBody { checkpoint: number, epoch, wall, bases, ..CheckpointBody::default() };
         let mut handles = Vec::new();
         let mut positions: BTreeMap<Arc<str>, Vec<(PartitionId, Position)>> = BTreeMap::new();
         for part in pending.parts {
             Self::put(part, &mut body, &mut handles, &mut positions)?;
         }
+        self.keep_letters(&mut body);
+        if sabotage::planted("publish_before_record") {
+            self.publish(epoch, std::mem::take(&mut handles));
+        }
         let bytes = self.write(&body)?;
         self.newest = number;
         self.record(pending.began, bytes);
-        for (node, worker, handle) in handles {
-            let found = self.sinks.iter().find(|(n, w, _)| *n == node && *w == worker);
-            let (_, _, mailbox) = found.expect("a handle comes from a sink of this job");
-            mailbox.push(Command::Commit(epoch, handle));
-        }
+        self.publish(epoch, handles);
         for (node, source) in &self.sources {
             if let Some(positions) = positions.get(node) {
                 source.committed(positions);
@@ -224,6 +230,15 @@ impl Committer {
         self.shared.unmark(epoch);
         (self.on_commit)(number);
         Ok(())
+    }
+
+    /// Tells every sink that its part of the checkpoint is durable.
+    fn publish(&self, epoch: Epoch, handles: Vec<(Arc<str>, usize, Handle)>) {
+        for (node, worker, handle) in handles {
+            let found = self.sinks.iter().find(|(n, w, _)| *n == node && *w == worker);
+            let (_, _, mailbox) = found.expect("a handle comes from a sink of this job");
+            mailbox.push(Command::Commit(epoch, handle));
+        }
     }
 
     fn put(
@@ -257,11 +272,27 @@ impl Committer {
             }
             Part::Dead(batches) if batches.is_empty() => {}
             Part::Dead(batches) => {
-                let bytes = crate::dead::encode(batches.iter().map(|b| &b.rows))?;
-                body.attach.push(Attach { kind: AttachedKind::DeadLetters, owner: crate::dead::OWNER.into(), bytes });
+                let bytes = dead::encode(batches.iter().map(|b| &b.rows))?;
+                body.attach.push(Attach { kind: AttachedKind::DeadLetters, owner: dead::OWNER.into(), bytes });
             }
         }
         Ok(())
+    }
+
+    /// Applies the limits of the dead-letter store.
+    fn keep_letters(&mut self, body: &mut CheckpointBody) {
+        let bytes = body.attach.iter().map(|a| a.bytes.len() as u64).sum();
+        if let Some(last) = self.letters.add(body.checkpoint, body.wall, bytes) {
+            body.release.push((AttachedKind::DeadLetters, dead::OWNER.into(), last));
+        }
+        body.extra = serde_json::json!({ "wall": body.wall, "dead_letters": self.letters.clocks() });
+        self.watch_letters();
+    }
+
+    /// Holds the sources while the dead-letter store is full, and says so.
+    fn watch_letters(&self) {
+        self.shared.pause(self.letters.is_full());
+        *lock(&self.waiting) = self.letters.warning();
     }
 
     /// Writes the record, waiting for room on a full disk.
@@ -270,8 +301,14 @@ impl Committer {
         loop {
             match self.log.commit(body.clone()) {
                 Ok(CommitOutcome::Committed(committed)) => {
-                    lock(&self.waiting).take();
-                    return Ok(committed.body.files.iter().filter(|f| f.checkpoint == body.checkpoint).map(|f| f.len).sum());
+                    *lock(&self.waiting) = self.letters.warning();
+                    return Ok(committed
+                        .body
+                        .files
+                        .iter()
+                        .filter(|f| f.checkpoint == body.checkpoint)
+                        .map(|f| f.len)
+                        .sum());
                 }
                 Ok(CommitOutcome::Fenced { generation, holder }) => {
                     return Err(Problem::error("STATE-FENCED", "another process has taken over this pipeline")

@@ -70,7 +70,8 @@ impl Ticker {
         if self.shared.open_epochs() >= OPEN_EPOCHS {
             return Duration::from_millis(1);
         }
-        if save && self.shared.in_flight() < CHECKPOINTS {
+        let mark = save && self.shared.in_flight() < CHECKPOINTS;
+        if mark {
             self.shared.mark(self.shared.target());
             self.last_checkpoint = now;
             self.unsaved = false;
@@ -82,7 +83,9 @@ impl Ticker {
             self.wake = None;
         }
         self.last_epoch = now;
-        self.shared.advance(false);
+        // What came in since we looked is in the epoch that ends here: saved if that is a checkpoint.
+        let since = self.shared.advance(false);
+        self.unsaved |= since && !mark;
         self.epoch
     }
 

@@ -51,7 +51,11 @@ impl Partitions {
 }
 
 /// Asks the source for its partitions: once before the workers start, then again and again on a thread of its own.
-pub(crate) fn discover(shared: &Arc<Shared>, source: &Arc<dyn Source>, known: &[PartitionId]) -> Result<Arc<Partitions>, Problem> {
+pub(crate) fn discover(
+    shared: &Arc<Shared>,
+    source: &Arc<dyn Source>,
+    known: &[PartitionId],
+) -> Result<Arc<Partitions>, Problem> {
     let partitions = Arc::new(Partitions::default());
     partitions.add(known.to_vec());
     partitions.add(source.partitions()?);
@@ -122,7 +126,12 @@ impl Intake {
         let new = all.of(worker, self.shared.workers, state.known);
         for partition in new {
             state.known += 1;
-            let part = Part { queue: VecDeque::new(), from: from.get(&partition).map(|s| s.at.clone()), presence: Presence::Active, end: None };
+            let part = Part {
+                queue: VecDeque::new(),
+                from: from.get(&partition).map(|s| s.at.clone()),
+                presence: Presence::Active,
+                end: None,
+            };
             state.parts.insert(Arc::clone(&partition), part);
             state.waiting.push_back(partition);
         }
@@ -225,7 +234,9 @@ impl Intake {
             let awaited = strict && part.presence == Presence::Active && !state.waiting.contains(id);
             part.presence != Presence::Ended && (ready || awaited)
         });
-        let Some(id) = candidates.min_by_key(|(id, _)| rank(id)).map(|(id, _)| Arc::clone(id)) else { return Taken::Nothing };
+        let Some(id) = candidates.min_by_key(|(id, _)| rank(id)).map(|(id, _)| Arc::clone(id)) else {
+            return Taken::Nothing;
+        };
         let part = state.parts.get_mut(&id).expect("chosen from the same map");
         if let Some((payload, position)) = part.queue.pop_front() {
             self.space.notify_all();

@@ -8,9 +8,11 @@ use super::sink::{Command, Mailbox, Writer};
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
+use crate::dead::Keeper;
 use crate::metrics::{Metrics, NodeMetrics, NodeReading};
 use crate::plan::{NodeId, Pipeline, Prepared, Work};
 use crate::state::fs::RealFs;
+use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock};
 use crate::{Problem, Result};
@@ -160,7 +162,12 @@ impl Runtime {
         self.start_watched(pipeline, resume, Vec::new())
     }
 
-    pub(crate) fn start_watched(&self, pipeline: &Pipeline, resume: Resume, watches: Vec<Watch>) -> Result<Job, Vec<Problem>> {
+    pub(crate) fn start_watched(
+        &self,
+        pipeline: &Pipeline,
+        resume: Resume,
+        watches: Vec<Watch>,
+    ) -> Result<Job, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
         self.launch(prepared, resume, watches).map_err(|p| vec![p])
     }
@@ -178,7 +185,8 @@ impl Runtime {
         let tail = opened.tail.map(Arc::new);
         match (resume, &tail) {
             (Resume::Required, None) => {
-                return Err(Problem::error("STATE-NONE", "there is no checkpoint to go on from").help("start afresh, or name the right state directory"));
+                return Err(Problem::error("STATE-NONE", "there is no checkpoint to go on from")
+                    .help("start afresh, or name the right state directory"));
             }
             (Resume::Fresh, Some(tail)) => {
                 return Err(Problem::error("STATE-EXISTS", "there is state already")
@@ -211,16 +219,24 @@ fn check_state(prepared: &Prepared, tail: Option<&Committed>) -> Result<()> {
         match operators.get(id) {
             Some(now) if *now == fingerprint => {}
             Some(now) => {
-                return Err(Problem::error("STATE-CHANGED", "the state of this node has another meaning than the node now has")
-                    .node(node.clone())
-                    .found(fingerprint)
-                    .expected(*now)
-                    .help(format!("undo the change, or give up the state with --drop-state {node}")));
+                return Err(Problem::error(
+                    "STATE-CHANGED",
+                    "the state of this node has another meaning than the node now has",
+                )
+                .node(node.clone())
+                .found(fingerprint)
+                .expected(*now)
+                .help(format!("undo the change, or give up the state with --drop-state {node}")));
             }
             None => {
-                return Err(Problem::error("STATE-ORPHAN", "the checkpoint holds state of a node that is no longer there")
-                    .node(node.clone())
-                    .help(format!("name the node again (`was: {node}` after a rename), or give up the state with --drop-state {node}")));
+                return Err(Problem::error(
+                    "STATE-ORPHAN",
+                    "the checkpoint holds state of a node that is no longer there",
+                )
+                .node(node.clone())
+                .help(format!(
+                    "name the node again (`was: {node}` after a rename), or give up the state with --drop-state {node}"
+                )));
             }
         }
     }
@@ -239,15 +255,15 @@ impl Launch<'_> {
         let settings = self.prepared.pipeline.settings.clone();
         let start: Epoch = self.tail.as_ref().map_or(1, |t| t.body.epoch + 1);
         let workers = self.runtime.workers;
-        let shared =
-            Shared::new(Arc::clone(&self.runtime.clock), workers, start, settings.memory);
+        let shared = Shared::new(Arc::clone(&self.runtime.clock), workers, start, settings.memory);
         let metrics = Arc::new(Metrics {
             nodes: self.prepared.pipeline.nodes.iter().map(|n| Arc::new(NodeMetrics::new(&n.name, &n.role))).collect(),
             checkpoints: Default::default(),
         });
         let (participants, inbox) = checkpoint::participants();
         let waiting: Vec<Arc<Mutex<Option<Problem>>>> = Vec::new();
-        let mut parts = Parts { shared, metrics, participants, waiting, threads: Vec::new(), mailboxes: BTreeMap::new() };
+        let mut parts =
+            Parts { shared, metrics, participants, waiting, threads: Vec::new(), mailboxes: BTreeMap::new() };
         let restored = self.restored()?;
         let partitions = self.discover(&parts.shared, &restored)?;
         self.open_sinks(&mut parts, start)?;
@@ -257,7 +273,10 @@ impl Launch<'_> {
         for (node, port, sender) in self.watches {
             watches.add(node, port, sender);
         }
-        let resumed = self.tail.as_ref().map(|t| Resumed { checkpoint: t.body.checkpoint, at: t.body.extra["wall"].as_i64().unwrap_or(0) });
+        let resumed = self
+            .tail
+            .as_ref()
+            .map(|t| Resumed { checkpoint: t.body.checkpoint, at: t.body.extra["wall"].as_i64().unwrap_or(0) });
         let blueprint = Blueprint {
             shared: Arc::clone(&parts.shared),
             prepared: self.prepared,
@@ -278,12 +297,18 @@ impl Launch<'_> {
         let Some(tail) = &self.tail else { return Ok(Restored::default()) };
         let mut positions: BTreeMap<String, BTreeMap<PartitionId, Saved>> = BTreeMap::new();
         for (node, partitions) in &tail.body.sources {
+            if crate::state::sabotage::planted("forget_positions") {
+                continue;
+            }
             let saved = positions.entry(node.clone()).or_default();
             for (partition, position) in partitions {
                 let position: Saved = serde_json::from_value(position.0.clone()).map_err(|e| {
-                    Problem::error("STATE-POSITION", format!("the checkpoint holds a position that cannot be read: {e}"))
-                        .node(node.clone())
-                        .found(position.0.to_string())
+                    Problem::error(
+                        "STATE-POSITION",
+                        format!("the checkpoint holds a position that cannot be read: {e}"),
+                    )
+                    .node(node.clone())
+                    .found(position.0.to_string())
                 })?;
                 saved.insert(partition.as_str().into(), position);
             }
@@ -296,11 +321,13 @@ impl Launch<'_> {
         let mut all = BTreeMap::new();
         for (index, node) in self.prepared.pipeline.nodes.iter().enumerate() {
             if let Work::Source(source) = &node.work {
+                shared.expect_source();
                 let saved = restored.positions.get(&*node.name);
                 let known: Vec<PartitionId> =
                     saved.into_iter().flatten().filter(|(_, s)| !s.ended).map(|(id, _)| Arc::clone(id)).collect();
                 if let Some(saved) = saved.filter(|s| !s.is_empty()) {
-                    let positions: Vec<(PartitionId, Position)> = saved.iter().map(|(id, s)| (Arc::clone(id), s.at.clone())).collect();
+                    let positions: Vec<(PartitionId, Position)> =
+                        saved.iter().map(|(id, s)| (Arc::clone(id), s.at.clone())).collect();
                     source.resume(&positions).map_err(|p| p.node(&*node.name))?;
                 }
                 let found = intake::discover(shared, source, &known).map_err(|p| p.node(&*node.name))?;
@@ -314,8 +341,11 @@ impl Launch<'_> {
         for (index, node) in self.prepared.pipeline.nodes.iter().enumerate() {
             let Work::Sink(factory) = &node.work else { continue };
             let named = |p: Problem| p.node(&*node.name);
-            let handles: Vec<Handle> = self.tail.as_ref().and_then(|t| t.body.sinks.get(&*node.name).cloned()).unwrap_or_default();
-            factory.recover(handles).map_err(named)?;
+            let handles: Vec<Handle> =
+                self.tail.as_ref().and_then(|t| t.body.sinks.get(&*node.name).cloned()).unwrap_or_default();
+            if !crate::state::sabotage::planted("skip_sink_recovery") {
+                factory.recover(handles).map_err(named)?;
+            }
             let schema = self.prepared.input_schema(&node.inputs[0]);
             for worker in 0..self.runtime.workers {
                 let sink = factory.open(worker, &schema).map_err(named)?;
@@ -325,7 +355,29 @@ impl Launch<'_> {
         Ok(())
     }
 
-    fn start_committer(&self, parts: &mut Parts, log: CommitLog, inbox: checkpoint::Inbox, progress: &Arc<Progress>, timeout: Duration) {
+    /// The dead-letter store as the last checkpoint left it.
+    fn letters(&self) -> Keeper {
+        let limits = self.prepared.pipeline.settings.dead_letters.clone();
+        let mut segments = BTreeMap::new();
+        if let Some(tail) = &self.tail {
+            let clocks = &tail.body.extra["dead_letters"];
+            for segment in tail.attached(AttachedKind::DeadLetters) {
+                let wall = clocks[segment.file.checkpoint.to_string()].as_i64().unwrap_or(0);
+                let entry = segments.entry(segment.file.checkpoint).or_insert((wall, 0));
+                entry.1 += segment.file.len;
+            }
+        }
+        Keeper::new(limits, segments)
+    }
+
+    fn start_committer(
+        &self,
+        parts: &mut Parts,
+        log: CommitLog,
+        inbox: checkpoint::Inbox,
+        progress: &Arc<Progress>,
+        timeout: Duration,
+    ) {
         let nodes = &self.prepared.pipeline.nodes;
         let newest = self.tail.as_ref().map_or(0, |t| t.body.checkpoint);
         progress.set_newest(newest);
@@ -354,6 +406,7 @@ impl Launch<'_> {
                 })
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
+            letters: self.letters(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,
@@ -375,7 +428,10 @@ struct Parts {
 
 impl Parts {
     fn thread(&mut self, name: &str, run: impl FnOnce() + Send + 'static) {
-        let handle = std::thread::Builder::new().name(format!("millstream-{name}")).spawn(run).expect("the system can start a thread");
+        let handle = std::thread::Builder::new()
+            .name(format!("millstream-{name}"))
+            .spawn(run)
+            .expect("the system can start a thread");
         self.threads.push(handle);
     }
 
@@ -425,7 +481,8 @@ impl Parts {
             participants.stop();
             let mut threads = threads.into_iter();
             let sinks = threads.len() - 1;
-            let (sink_threads, committer): (Vec<_>, Vec<_>) = threads.by_ref().enumerate().partition(|(i, _)| *i < sinks);
+            let (sink_threads, committer): (Vec<_>, Vec<_>) =
+                threads.by_ref().enumerate().partition(|(i, _)| *i < sinks);
             committer.into_iter().for_each(|(_, t)| drop(t.join()));
             mailboxes.iter().for_each(|m| m.push(Command::Stop));
             sink_threads.into_iter().for_each(|(_, t)| drop(t.join()));
@@ -478,7 +535,8 @@ impl Progress {
                 true
             }
             Some(limit) => {
-                let (guard, _) = self.changed.wait_timeout_while(guard, limit, |s| !done(s)).unwrap_or_else(PoisonError::into_inner);
+                let (guard, _) =
+                    self.changed.wait_timeout_while(guard, limit, |s| !done(s)).unwrap_or_else(PoisonError::into_inner);
                 done(&guard)
             }
         }

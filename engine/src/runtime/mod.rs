@@ -13,8 +13,8 @@
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
 
-mod checkpoint;
 mod chain;
+mod checkpoint;
 mod clock;
 mod dead;
 mod intake;
@@ -25,6 +25,8 @@ mod sink;
 mod source;
 mod stateful;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod track;
 mod watch;
 mod worker;

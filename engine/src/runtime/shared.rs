@@ -9,8 +9,8 @@
 //! Ordering that the checkpoints rest on: the clock marks epoch t as a checkpoint *before* it lets the
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
-use crate::time::{Clock, Epoch, Micros};
 use crate::Problem;
+use crate::time::{Clock, Epoch, Micros};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,8 +41,10 @@ pub(crate) struct Shared {
     failure: Mutex<Option<Problem>>,
     /// Marked checkpoint epochs that are not yet durable.
     marks: Mutex<BTreeSet<Epoch>>,
-    /// Source instances (per worker) that have not yet ended.
+    /// Source instances (per worker) that have not yet ended; also those that no worker has built yet.
     sources_open: AtomicUsize,
+    /// Source instances in all.
+    sources: AtomicUsize,
     /// Bytes of batches alive.
     pub alive: Arc<AtomicU64>,
     /// Limit of `alive` at which sources stop reading.
@@ -82,6 +84,7 @@ impl Shared {
             failure: Mutex::new(None),
             marks: Mutex::new(BTreeSet::new()),
             sources_open: AtomicUsize::new(0),
+            sources: AtomicUsize::new(0),
             alive: Arc::new(AtomicU64::new(0)),
             budget,
             paused: AtomicBool::new(false),
@@ -113,17 +116,19 @@ impl Shared {
         debug_assert_eq!(epoch, self.target());
         lock(&self.marks).insert(epoch);
     }
-    /// Lets the sources go on to `target + 1`; with `last`, tells them to end there.
-    pub fn advance(&self, last: bool) {
+    /// Lets the sources go on to `target + 1`; with `last`, tells them to end there. True if the epoch
+    /// that ends holds something.
+    pub fn advance(&self, last: bool) -> bool {
         let target = self.target();
         if last {
             self.closing.store(target + 1, Ordering::Release);
         }
-        self.dirty.store(false, Ordering::Release);
+        let dirty = self.dirty.swap(false, Ordering::AcqRel);
         self.target.store(target + 1, Ordering::Release);
         for wake in lock(&self.wake_sources).iter() {
             wake();
         }
+        dirty
     }
     /// Waits until something asks for the clock, at most for `limit`.
     pub fn wait(&self, limit: Duration) -> Signal {
@@ -177,7 +182,8 @@ impl Shared {
     }
     /// True once every source has read everything that is there.
     pub fn caught_up(&self) -> bool {
-        lock(&self.caught_up).iter().all(|ask| ask())
+        let asked = lock(&self.caught_up);
+        asked.len() == self.sources.load(Ordering::Acquire) && asked.iter().all(|ask| ask())
     }
     /// Says that the present epoch holds something.
     pub fn set_dirty(&self) {
@@ -192,9 +198,11 @@ impl Shared {
             self.nudge();
         }
     }
-    /// A source instance exists.
-    pub fn source_opened(&self) {
-        self.sources_open.fetch_add(1, Ordering::AcqRel);
+    /// There will be one instance of a source on every worker. Said before the workers start: a worker
+    /// that is quick must not take those that it cannot see yet for ended.
+    pub fn expect_source(&self) {
+        self.sources.fetch_add(self.workers, Ordering::AcqRel);
+        self.sources_open.fetch_add(self.workers, Ordering::AcqRel);
     }
     /// A source instance has ended; the last one wakes the clock.
     pub fn source_ended(&self) {

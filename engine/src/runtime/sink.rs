@@ -17,9 +17,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::Stream;
 
 /// What the sink's thread is told.
 pub(crate) enum Command {
@@ -156,7 +156,8 @@ impl Writer {
             self.persist(|sink| sink.finish())?;
         }
         let handle = self.persist(|sink| sink.prepare(checkpoint))?;
-        self.participant.contribute(checkpoint, Part::Sink { node: Arc::clone(&self.metrics.node), worker: self.worker, handle });
+        self.participant
+            .contribute(checkpoint, Part::Sink { node: Arc::clone(&self.metrics.node), worker: self.worker, handle });
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
 use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Source};
 use crate::metrics::NodeMetrics;
+use crate::state::sabotage;
 use crate::time::Epoch;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -20,9 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::{Scope, Stream};
 
 /// How long one activation may take before other operators get their turn.
@@ -49,7 +50,8 @@ pub(crate) struct SourceSpec {
 }
 
 /// The streams of a source: rows, `errors`, and what its partitions are doing.
-pub(crate) type SourceStreams<'s> = (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Vec<Status>>);
+pub(crate) type SourceStreams<'s> =
+    (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Vec<Status>>);
 
 pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStreams<'s> {
     let mut builder = OperatorBuilder::new(format!("source {}", spec.around.metrics.node), scope);
@@ -66,13 +68,14 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
     });
     builder.build(move |mut capabilities| {
         let shared = Arc::clone(&spec.around.shared);
-        let (status_cap, errors_cap, rows_cap) =
-            (capabilities.pop().expect("three outputs"), capabilities.pop().expect("three outputs"), capabilities.pop().expect("three outputs"));
-        shared.source_opened();
+        let (status_cap, errors_cap, rows_cap) = (
+            capabilities.pop().expect("three outputs"),
+            capabilities.pop().expect("three outputs"),
+            capabilities.pop().expect("three outputs"),
+        );
         shared.on_epoch(Arc::clone(&wake));
         let intake = Intake::new(Arc::clone(&shared), Arc::clone(&spec.source), wake);
         let asked = Arc::clone(&intake);
-        shared.on_caught_up(move || asked.caught_up());
         let mut operator = SourceOperator {
             positions: spec.from.clone(),
             rows: Outlet::new(rows, rows_cap),
@@ -93,6 +96,7 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
         };
         operator.downgrade(spec.start);
         operator.assign();
+        shared.on_caught_up(move || asked.caught_up());
         move |_| match operator.turn() {
             Next::Again => again.activate(),
             Next::Later => again.activate_after(WAIT),
@@ -163,8 +167,13 @@ impl SourceOperator {
             });
             match taken {
                 Taken::Payload(partition, payload, position) => {
+                    if sabotage::planted("position_ahead") {
+                        self.close_ahead(&partition, &position);
+                    }
                     self.decode(&partition, payload);
-                    self.positions.insert(partition, Saved { at: position, ended: false });
+                    if !(sabotage::planted("position_behind") && self.positions.contains_key(&partition)) {
+                        self.positions.insert(partition, Saved { at: position, ended: false });
+                    }
                     shared.set_dirty();
                 }
                 Taken::Ended(partition, at) => {
@@ -209,8 +218,14 @@ impl SourceOperator {
         for (rows, positions) in std::mem::take(&mut self.decoded.batches) {
             NodeMetrics::add(&metrics.rows_in, rows.num_rows());
             NodeMetrics::add(&metrics.rows_out, rows.num_rows());
-            let origin = Origin { source: Arc::clone(&metrics.node), partition: Arc::clone(partition), positions, slab: slab.clone() };
-            self.rows.send(self.epoch, Batch { rows, diff: None, origin: Some(origin), charge: Some(Arc::clone(&charge)) });
+            let origin = Origin {
+                source: Arc::clone(&metrics.node),
+                partition: Arc::clone(partition),
+                positions,
+                slab: slab.clone(),
+            };
+            self.rows
+                .send(self.epoch, Batch { rows, diff: None, origin: Some(origin), charge: Some(Arc::clone(&charge)) });
         }
         self.refuse(partition, charge);
     }
@@ -227,15 +242,29 @@ impl SourceOperator {
             crate::plan::OnError::Fail => self.around.shared.fail(
                 crate::Problem::error(rejects[0].code, rejects[0].message.clone())
                     .node(&*metrics.node)
-                    .at(crate::Place::Record { source: metrics.node.to_string(), partition: partition.to_string(), position: rejects[0].position })
+                    .at(crate::Place::Record {
+                        source: metrics.node.to_string(),
+                        partition: partition.to_string(),
+                        position: rejects[0].position,
+                    })
                     .help("the node says `on_error: fail`; mend the record, or choose dead_letter"),
             ),
             crate::plan::OnError::DeadLetter => {
                 NodeMetrics::add(&metrics.dead_lettered, rejects.len());
-                let mut letters = crate::dead::from_rejects(&metrics.node, partition, self.around.shared.now(), rejects);
+                let mut letters =
+                    crate::dead::from_rejects(&metrics.node, partition, self.around.shared.now(), rejects);
                 letters.charge = Some(charge);
                 self.around.errors.send(self.epoch, letters);
             }
+        }
+    }
+
+    /// A planted mistake: a position is saved in the epoch before that of its rows.
+    fn close_ahead(&mut self, partition: &PartitionId, position: &crate::connect::Position) {
+        let target = self.around.shared.target();
+        if target > self.epoch && target < self.around.shared.closing() {
+            self.positions.insert(Arc::clone(partition), Saved { at: position.clone(), ended: false });
+            self.close_until(target);
         }
     }
 
@@ -244,14 +273,20 @@ impl SourceOperator {
         let shared = Arc::clone(&self.around.shared);
         let presence = self.intake.presence();
         for checkpoint in shared.marked(self.epoch, target) {
-            let own = presence.iter().filter_map(|(id, _)| Some((Arc::clone(id), self.positions.get(id)?.clone()))).collect();
-            self.participant.contribute(checkpoint, Part::Positions { node: Arc::clone(&self.around.metrics.node), positions: own });
+            let own =
+                presence.iter().filter_map(|(id, _)| Some((Arc::clone(id), self.positions.get(id)?.clone()))).collect();
+            self.participant.contribute(
+                checkpoint,
+                Part::Positions { node: Arc::clone(&self.around.metrics.node), positions: own },
+            );
         }
         if self.reached.is_some() {
-            let mut statuses: Vec<Status> = presence.into_iter().map(|(partition, state)| Status { partition, state }).collect();
-            if statuses.is_empty() && self.bounded {
+            let mut statuses: Vec<Status> =
+                presence.into_iter().map(|(partition, state)| Status { partition, state }).collect();
+            if statuses.is_empty() {
                 // No partitions here: say so, or the other workers would wait for this one's watermark.
-                statuses.push(Status { partition: "".into(), state: Presence::Ended });
+                let state = if self.bounded { Presence::Ended } else { Presence::Idle(Duration::ZERO) };
+                statuses.push(Status { partition: "".into(), state });
             }
             let capability = self.status.1.as_ref().expect("held while open").delayed(&self.epoch);
             self.status.0.activate().give(&capability, &mut statuses);

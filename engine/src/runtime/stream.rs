@@ -44,7 +44,12 @@ impl ByKey {
 }
 
 impl Distributor<Batch> for ByKey {
-    fn partition<T: Clone, P: Push<Message<T, Batch>>>(&mut self, batch: &mut Batch, stamp: &Stamp<T>, pushers: &mut [P]) {
+    fn partition<T: Clone, P: Push<Message<T, Batch>>>(
+        &mut self,
+        batch: &mut Batch,
+        stamp: &Stamp<T>,
+        pushers: &mut [P],
+    ) {
         let batch = std::mem::take(batch);
         let schema = batch.schema();
         let index = |c: &String| schema.index_of(c).expect("the planner exchanges by columns of the input");

@@ -46,7 +46,11 @@ pub(crate) struct TrackSpec {
 /// The rows, unchanged, and the marks.
 pub(crate) type TrackStreams<'s> = (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Vec<Mark>>);
 
-pub(crate) fn build<'s>(input: Stream<'s, Epoch, Batch>, status: Stream<'s, Epoch, Vec<Status>>, spec: TrackSpec) -> TrackStreams<'s> {
+pub(crate) fn build<'s>(
+    input: Stream<'s, Epoch, Batch>,
+    status: Stream<'s, Epoch, Vec<Status>>,
+    spec: TrackSpec,
+) -> TrackStreams<'s> {
     let mut builder = OperatorBuilder::new(format!("track {}", spec.metrics.node), input.scope());
     let mut rows = builder.new_input(input, Pipeline);
     let mut statuses = builder.new_input(status, Pipeline);
@@ -199,8 +203,15 @@ impl Tracker {
         if self.spec.shared.marked(epoch, epoch + 1).is_empty() {
             return;
         }
-        let own = self.parts.iter().filter(|(p, _)| self.presence.contains_key(*p)).map(|(p, w)| (Arc::clone(p), *w)).collect();
-        self.spec.participant.contribute(epoch, Part::Watermarks { node: Arc::clone(&self.spec.metrics.node), watermarks: own });
+        let own = self
+            .parts
+            .iter()
+            .filter(|(p, _)| self.presence.contains_key(*p))
+            .map(|(p, w)| (Arc::clone(p), *w))
+            .collect();
+        self.spec
+            .participant
+            .contribute(epoch, Part::Watermarks { node: Arc::clone(&self.spec.metrics.node), watermarks: own });
     }
 }
 
@@ -212,7 +223,8 @@ fn greatest(column: &arrow::array::ArrayRef) -> Option<i64> {
     match column.as_any().downcast_ref::<TimestampMicrosecondArray>() {
         Some(times) => compute::max(times),
         None => {
-            let micros = arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+            let micros =
+                arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
             let cast = compute::cast(column, &micros).ok()?;
             compute::max(cast.as_any().downcast_ref::<TimestampMicrosecondArray>()?)
         }

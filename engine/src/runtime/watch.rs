@@ -47,7 +47,12 @@ impl Watches {
     }
 }
 
-pub(crate) fn build(input: Stream<'_, Epoch, Batch>, shared: Arc<Shared>, subscribers: Vec<Sender<Watched>>, worker: usize) {
+pub(crate) fn build(
+    input: Stream<'_, Epoch, Batch>,
+    shared: Arc<Shared>,
+    subscribers: Vec<Sender<Watched>>,
+    worker: usize,
+) {
     let mut builder = OperatorBuilder::new("watch".to_string(), input.scope());
     let mut pull = builder.new_input(input, Pipeline);
     builder.build(move |_| {

@@ -11,7 +11,7 @@ use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
 use super::track::{self, TrackSpec};
 use super::{dead, watch};
-use crate::batch::Batch;
+use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::operator::{Emit, KeyGroups};
@@ -153,7 +153,15 @@ impl<'s, 'b> Builder<'s, 'b> {
     fn new(scope: Scope<'s, Epoch>, plan: &'b Blueprint) -> Self {
         let (worker, workers) = (scope.worker().index(), scope.worker().peers());
         let nodes = &plan.prepared.pipeline.nodes;
-        Builder { scope, plan, worker, workers, built: vec![Built::default(); nodes.len()], timed: timed(nodes), dead: Vec::new() }
+        Builder {
+            scope,
+            plan,
+            worker,
+            workers,
+            built: vec![Built::default(); nodes.len()],
+            timed: timed(nodes),
+            dead: Vec::new(),
+        }
     }
 
     fn node(&self, index: usize) -> &'b Node {
@@ -226,17 +234,20 @@ impl<'s, 'b> Builder<'s, 'b> {
         let Work::Source(source) = &node.work else { unreachable!("called for sources") };
         let reached = self.timed[index].then(Reached::default);
         let decoder = source.decoder(&self.plan.prepared.schemas[index][0]).map_err(|p| p.node(&*node.name))?;
-        let (rows, errors, status) = source::build(self.scope, SourceSpec {
-            around: self.around(index),
-            source: Arc::clone(source),
-            partitions: Arc::clone(&self.plan.partitions[&index]),
-            decoder,
-            from: self.plan.restored.positions.get(&*node.name).cloned().unwrap_or_default(),
-            start: self.plan.start,
-            worker: self.worker,
-            participant: self.plan.participants.join(),
-            reached: reached.clone(),
-        });
+        let (rows, errors, status) = source::build(
+            self.scope,
+            SourceSpec {
+                around: self.around(index),
+                source: Arc::clone(source),
+                partitions: Arc::clone(&self.plan.partitions[&index]),
+                decoder,
+                from: self.plan.restored.positions.get(&*node.name).cloned().unwrap_or_default(),
+                start: self.plan.start,
+                worker: self.worker,
+                participant: self.plan.participants.join(),
+                reached: reached.clone(),
+            },
+        );
         let mut time = Time::default();
         if let Some(reached) = reached {
             time.status.push(status);
@@ -262,17 +273,21 @@ impl<'s, 'b> Builder<'s, 'b> {
         let prefix = format!("{}/", node.name);
         let restored = self.plan.restored.watermarks.iter();
         let restored = restored.filter_map(|(k, w)| Some((Arc::from(k.strip_prefix(&prefix)?), *w))).collect();
-        let (rows, marks) = track::build(rows, status, TrackSpec {
-            shared: Arc::clone(&self.plan.shared),
-            metrics: Arc::clone(&self.plan.metrics.nodes[index]),
-            tracker: index,
-            worker: self.worker,
-            workers: self.workers,
-            event_time: node.event_time.clone(),
-            reached: time.reached,
-            restored,
-            participant: self.plan.participants.join(),
-        });
+        let (rows, marks) = track::build(
+            rows,
+            status,
+            TrackSpec {
+                shared: Arc::clone(&self.plan.shared),
+                metrics: Arc::clone(&self.plan.metrics.nodes[index]),
+                tracker: index,
+                worker: self.worker,
+                workers: self.workers,
+                event_time: node.event_time.clone(),
+                reached: time.reached,
+                restored,
+                participant: self.plan.participants.join(),
+            },
+        );
         self.built[index].ports[0] = Some(rows);
         self.built[index].time = Time {
             marks: vec![marks],
@@ -331,7 +346,8 @@ impl<'s, 'b> Builder<'s, 'b> {
     /// True if `next` is a stage that alone reads the only port of stage `index`.
     fn fuses(&self, index: usize, next: usize) -> bool {
         let nodes = &self.plan.prepared.pipeline.nodes;
-        let readers = |n: usize| nodes.iter().flat_map(|m| &m.inputs).filter(|i| i.from == NodeId(n) && i.port != ERRORS).count();
+        let readers =
+            |n: usize| nodes.iter().flat_map(|m| &m.inputs).filter(|i| i.from == NodeId(n) && i.port != ERRORS).count();
         next < nodes.len()
             && matches!(nodes[next].work, Work::Stage { .. })
             && nodes[index].schemas.len() == 1
@@ -358,18 +374,19 @@ impl<'s, 'b> Builder<'s, 'b> {
         self.built[index] = Built { ports: vec![Some(self.scope.concatenate(streams))], errors: None, time };
     }
 
-    /// One side of a union may carry columns that nobody downstream wants.
+    /// One side of a union may carry columns that nobody downstream wants, or never be null where another is.
     fn align(&self, index: usize, stream: Stream<'s, Epoch, Batch>, schema: &SchemaRef) -> Stream<'s, Epoch, Batch> {
-        struct Align(Vec<String>);
+        struct Align(SchemaRef);
         impl crate::operator::Stage for Align {
             fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()> {
-                let names: Vec<&str> = self.0.iter().map(String::as_str).collect();
-                out.send(batch.project(&names));
+                let names: Vec<&str> = self.0.fields().iter().map(|f| f.name().as_str()).collect();
+                let batch = batch.project(&names);
+                let rows = record_batch(Arc::clone(&self.0), batch.rows.columns().to_vec(), batch.len());
+                out.send(Batch { rows, ..batch });
                 Ok(())
             }
         }
-        let names = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let links = vec![Link { stage: Box::new(Align(names)), around: self.around(index) }];
+        let links = vec![Link { stage: Box::new(Align(Arc::clone(schema))), around: self.around(index) }];
         chain::build("align", stream, links, 1).ports.remove(0)
     }
 
@@ -390,22 +407,32 @@ impl<'s, 'b> Builder<'s, 'b> {
             true => Vec::<Mark>::new().to_stream(self.scope),
             false => self.scope.concatenate(time.marks),
         };
-        let streams = stateful::build(self.scope, inputs, marks, StatefulSpec {
-            around: self.around(index),
-            operator,
-            id,
-            fingerprint: fingerprint.clone(),
-            trackers: time.trackers,
-            tracker: index,
-            worker: self.worker,
-            ports: node.schemas.len(),
-            restored,
-            participant: self.plan.participants.join(),
-        });
+        let streams = stateful::build(
+            self.scope,
+            inputs,
+            marks,
+            StatefulSpec {
+                around: self.around(index),
+                operator,
+                id,
+                fingerprint: fingerprint.clone(),
+                trackers: time.trackers,
+                tracker: index,
+                worker: self.worker,
+                ports: node.schemas.len(),
+                restored,
+                participant: self.plan.participants.join(),
+            },
+        );
         self.built[index] = Built {
             ports: streams.ports.into_iter().map(Some).collect(),
             errors: Some(streams.errors),
-            time: Time { marks: vec![streams.marks], trackers: vec![(index, 0)], sources: vec![index], ..Time::default() },
+            time: Time {
+                marks: vec![streams.marks],
+                trackers: vec![(index, 0)],
+                sources: vec![index],
+                ..Time::default()
+            },
         };
         Ok(())
     }
@@ -445,7 +472,8 @@ impl<'s, 'b> Builder<'s, 'b> {
 
     fn watch(&mut self, index: usize) {
         for (port, watchers) in self.plan.watches.of(NodeId(index)) {
-            let stream = if port == ERRORS { self.built[index].errors.clone() } else { self.built[index].ports[port].clone() };
+            let stream =
+                if port == ERRORS { self.built[index].errors.clone() } else { self.built[index].ports[port].clone() };
             let stream = stream.expect("a watched node ends its chain");
             watch::build(stream, Arc::clone(&self.plan.shared), watchers, self.worker);
         }
@@ -454,7 +482,8 @@ impl<'s, 'b> Builder<'s, 'b> {
 
 /// Nodes whose rows need a watermark: those that declare event time, and all upstream of an operator.
 fn timed(nodes: &[Node]) -> Vec<bool> {
-    let mut timed: Vec<bool> = nodes.iter().map(|n| n.event_time.is_some() || matches!(n.work, Work::Operator { .. })).collect();
+    let mut timed: Vec<bool> =
+        nodes.iter().map(|n| n.event_time.is_some() || matches!(n.work, Work::Operator { .. })).collect();
     for index in (0..nodes.len()).rev() {
         if timed[index] {
             for input in nodes[index].inputs.iter().filter(|i| i.port != ERRORS) {
@@ -464,4 +493,3 @@ fn timed(nodes: &[Node]) -> Vec<bool> {
     }
     timed
 }
-

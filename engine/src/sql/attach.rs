@@ -11,7 +11,9 @@
 use super::query::{Lowered, QueryPlan};
 use crate::operator::{Operator, OperatorFactory, Reads};
 use crate::plan::{Input, NodeId, Pipeline, Work};
-use crate::window::{self, AggregateSpec, JoinSpec, LATE, LATE_RIGHT, Window, WindowAggregate, WindowJoin, WindowPartial};
+use crate::window::{
+    self, AggregateSpec, JoinSpec, LATE, LATE_RIGHT, Window, WindowAggregate, WindowJoin, WindowPartial,
+};
 use crate::{Problem, Result};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
@@ -33,7 +35,13 @@ pub struct Attached {
 ///
 /// # Errors
 /// A join or session by a computed key, with more than one worker.
-pub fn attach(pipeline: &mut Pipeline, node: &str, inputs: &BTreeMap<String, Input>, plan: &QueryPlan, workers: usize) -> Result<Attached> {
+pub fn attach(
+    pipeline: &mut Pipeline,
+    node: &str,
+    inputs: &BTreeMap<String, Input>,
+    plan: &QueryPlan,
+    workers: usize,
+) -> Result<Attached> {
     let mut attach = Attach { pipeline, node, inputs, workers, late: Vec::new() };
     let root = attach.lower(&plan.root)?;
     let late = attach.late;
@@ -77,7 +85,8 @@ impl Attach<'_> {
 
     fn aggregate(&mut self, from: Input, spec: &AggregateSpec) -> Result<Input> {
         let session = matches!(spec.window, Window::Session { .. });
-        let fingerprint = fingerprint("aggregate", format!("{:?} keys {:?} of {:?}", spec.window, spec.keys, spec.aggregates));
+        let fingerprint =
+            fingerprint("aggregate", format!("{:?} keys {:?} of {:?}", spec.window, spec.keys, spec.aggregates));
         let (input, late_schema, factory): (Input, SchemaRef, OperatorFactory) = if session || self.workers == 1 {
             let by = if session { self.columns(spec.keys.iter().map(|k| &k.expr), &spec.input)? } else { Vec::new() };
             let of = spec.clone();
@@ -92,12 +101,15 @@ impl Attach<'_> {
             let node = self.operator("partial", vec![from], schemas, Arc::new(partial), String::new());
             self.late.push((node, LATE));
             let of = spec.clone();
-            let merge = move |_: &[SchemaRef]| Ok(Box::new(WindowAggregate::new(of.clone(), window::Input::Partials)?) as Box<dyn Operator>);
+            let merge = move |_: &[SchemaRef]| {
+                Ok(Box::new(WindowAggregate::new(of.clone(), window::Input::Partials)?) as Box<dyn Operator>)
+            };
             (Input::from(node).by(by), partials, Arc::new(merge))
         };
         // Behind a partial aggregate nothing is late: both judge an epoch by the same watermark.
         let judges = self.late.is_empty() || late_schema.fields() == spec.input.fields();
-        let node = self.operator("aggregate", vec![input], vec![Arc::clone(&spec.output), late_schema], factory, fingerprint);
+        let node =
+            self.operator("aggregate", vec![input], vec![Arc::clone(&spec.output), late_schema], factory, fingerprint);
         if judges {
             self.late.push((node, LATE));
         }
@@ -105,24 +117,42 @@ impl Attach<'_> {
     }
 
     fn join(&mut self, left: Input, right: Input, spec: &JoinSpec) -> Result<Input> {
-        let fingerprint = fingerprint("join", format!("{:?} {:?} {:?} {:?} {:?}", spec.kind, spec.left_keys, spec.right_keys, spec.left_end, spec.right_end));
+        let fingerprint = fingerprint(
+            "join",
+            format!(
+                "{:?} {:?} {:?} {:?} {:?}",
+                spec.kind, spec.left_keys, spec.right_keys, spec.left_end, spec.right_end
+            ),
+        );
         let by_left = self.columns(spec.left_keys.iter(), &spec.left)?;
         let by_right = self.columns(spec.right_keys.iter(), &spec.right)?;
         let of = spec.clone();
         let make = move |_: &[SchemaRef]| Ok(Box::new(WindowJoin::new(of.clone())?) as Box<dyn Operator>);
         let schemas = vec![Arc::clone(&spec.output), Arc::clone(&spec.left), Arc::clone(&spec.right)];
-        let node = self.operator("join", vec![left.by(by_left), right.by(by_right)], schemas, Arc::new(make), fingerprint);
+        let node =
+            self.operator("join", vec![left.by(by_left), right.by(by_right)], schemas, Arc::new(make), fingerprint);
         self.late.extend([(node, LATE), (node, LATE_RIGHT)]);
         Ok(Input::from(node))
     }
 
-    fn operator(&mut self, role: &str, inputs: Vec<Input>, schemas: Vec<SchemaRef>, factory: OperatorFactory, fingerprint: String) -> NodeId {
+    fn operator(
+        &mut self,
+        role: &str,
+        inputs: Vec<Input>,
+        schemas: Vec<SchemaRef>,
+        factory: OperatorFactory,
+        fingerprint: String,
+    ) -> NodeId {
         let reads = vec![Reads::All; inputs.len()];
         self.pipeline.operator(self.node, role, inputs, schemas, Work::Operator { factory, reads, fingerprint })
     }
 
     /// The names of key columns, for an exchange; what is computed cannot be exchanged by.
-    fn columns<'e>(&self, keys: impl Iterator<Item = &'e Arc<dyn PhysicalExpr>>, schema: &Schema) -> Result<Vec<String>> {
+    fn columns<'e>(
+        &self,
+        keys: impl Iterator<Item = &'e Arc<dyn PhysicalExpr>>,
+        schema: &Schema,
+    ) -> Result<Vec<String>> {
         if self.workers == 1 {
             return Ok(Vec::new());
         }

@@ -152,7 +152,8 @@ fn plan(text: &str) -> Problem {
         return Problem::error("SQL-UNKNOWN-INPUT", format!("there is no input `{name}`"))
             .help("name it under `from`, as in `from: { name: node }`");
     }
-    let is_type = ["boolean", "coerce", "type", "argument", "signature", "cast"].iter().any(|w| line.to_lowercase().contains(w));
+    let is_type =
+        ["boolean", "coerce", "type", "argument", "signature", "cast"].iter().any(|w| line.to_lowercase().contains(w));
     if is_type { Problem::error("SQL-TYPE", line) } else { Problem::error("SQL-PLAN", line) }
 }
 

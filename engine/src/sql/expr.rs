@@ -26,6 +26,7 @@ use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Token;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// A compiled scalar expression.
@@ -175,21 +176,22 @@ pub(super) fn parse(sql: &str) -> Result<ast::Expr> {
         .expected("the end of the expression, or an operator"))
 }
 
-/// Refuses `(SELECT …)`, `EXISTS`, `IN (SELECT …)` before anything looks for their tables.
-pub(super) fn refuse_queries(tree: &ast::Expr) -> Result<()> {
+/// Refuses what no expression of a record can hold, before anything looks for its tables or values.
+fn refuse_queries(tree: &ast::Expr) -> Result<()> {
+    let stop = |what: String, help: &str| ControlFlow::Break(unsupported(what, help));
     let found = ast::visit_expressions(tree, |e| match e {
         ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => {
-            std::ops::ControlFlow::Break(())
+            stop("a query inside an expression is not offered".to_owned(), "write a windowed JOIN in an `sql` node")
         }
-        _ => std::ops::ControlFlow::Continue(()),
+        ast::Expr::Value(v) if matches!(v.value, ast::Value::Placeholder(_)) => {
+            stop(format!("the placeholder `{v}`"), "write the value itself, or a parameter of the pipeline: ${name}")
+        }
+        _ => ControlFlow::Continue(()),
     });
-    if found.is_break() {
-        return Err(unsupported(
-            "a query inside an expression is not offered",
-            "write a windowed JOIN in an `sql` node",
-        ));
+    match found {
+        ControlFlow::Break(problem) => Err(problem),
+        ControlFlow::Continue(()) => Ok(()),
     }
-    Ok(())
 }
 
 fn refuse_aggregates(expr: &Expr) -> Result<()> {

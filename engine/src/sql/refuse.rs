@@ -3,8 +3,8 @@
 use super::error::unsupported;
 use crate::{Problem, Result};
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, JoinOperator, Query, Select, SetExpr, SetOperator, Statement, TableFactor,
-    TableWithJoins, Visit, Visitor,
+    Distinct, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, JoinOperator, Query, Select, SetExpr, SetOperator,
+    Statement, TableFactor, TableWithJoins, Value, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -15,13 +15,17 @@ pub(super) fn refuse(statement: &Statement) -> Result<()> {
         let word = text.split_whitespace().next().unwrap_or_default().to_uppercase();
         return Err(unsupported(format!("{word} is no query"), "write one SELECT"));
     }
-    match statement.visit(&mut Refuse) {
+    match statement.visit(&mut Refuse::default()) {
         ControlFlow::Break(problem) => Err(*problem),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Refuse;
+#[derive(Default)]
+struct Refuse {
+    /// Addresses of the queries that are the first argument of a window function: they are relations.
+    relations: Vec<usize>,
+}
 type Flow = ControlFlow<Box<Problem>>;
 
 fn stop(what: impl Into<String>, help: &str) -> Flow {
@@ -91,6 +95,11 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
+        if let TableFactor::Table { args: Some(args), .. } = factor
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) = args.args.first()
+        {
+            self.relations.push(address(query));
+        }
         match factor {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 stop("TABLESAMPLE", "filter with a condition, such as id % 100 = 0")
@@ -107,6 +116,11 @@ impl Visitor for Refuse {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
+            Expr::Subquery(query) if self.relations.contains(&address(query)) => Flow::Continue(()),
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => stop(
+                format!("the placeholder `{value}`"),
+                "write the value itself, or a parameter of the pipeline: ${name}",
+            ),
             Expr::Subquery(_)
             | Expr::Exists { .. }
             | Expr::InSubquery { .. }
@@ -121,6 +135,10 @@ impl Visitor for Refuse {
             _ => Flow::Continue(()),
         }
     }
+}
+
+fn address(query: &Query) -> usize {
+    std::ptr::from_ref(query).addr()
 }
 
 fn set_operation(body: &SetExpr) -> Flow {

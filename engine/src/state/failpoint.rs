@@ -30,6 +30,16 @@ const NAMES: &[&str] = &[
     "store.put.dir_synced",
     "store.delete.begin",
     "store.delete.unlinked",
+    "file_sink.created",
+    "file_sink.written",
+    "file_sink.synced",
+    "file_sink.closed",
+    "file_sink.prepared",
+    "file_sink.renamed",
+    "file_sink.committed",
+    "file_sink.recover.cut",
+    "file_sink.recover.published",
+    "file_sink.recover.cleaned",
 ];
 
 /// All names that [`failpoint!`](crate::failpoint) is used with.

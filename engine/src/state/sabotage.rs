@@ -13,6 +13,17 @@ pub const NAMES: &[&str] = &[
     "skip_checksum",
 ];
 
+/// The mistakes that the runtime knows; the tests of the whole system must catch each.
+pub const RUNTIME: &[&str] = &[
+    "position_behind",
+    "position_ahead",
+    "publish_before_record",
+    "skip_sink_recovery",
+    "skip_delta",
+    "key_hash_changed",
+    "forget_positions",
+];
+
 /// True if the mistake `name` is to be made here.
 #[cfg(not(any(test, feature = "sabotage")))]
 #[inline(always)]

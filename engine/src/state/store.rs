@@ -90,8 +90,12 @@ impl LocalStore {
         fs.make_dir(&dir).map_err(|e| wrap("cannot make the state directory", e))?;
         check_dir(&dir, &*fs)?;
         let lock = lock(&dir, &*fs)?;
-        for class in CLASSES.iter().chain(&["tmp"]) {
-            fs.make_dir(&dir.join(class)).map_err(|e| wrap("cannot make a directory", e))?;
+        fs.make_dir(&dir.join("tmp")).map_err(|e| wrap("cannot make a directory", e))?;
+        for class in CLASSES.map(|class| dir.join(class)) {
+            fs.make_dir(&class).map_err(|e| wrap("cannot make a directory", e))?;
+            // A killed predecessor may have left names that are seen but not durable. Nothing may be built
+            // on them before they are: a later name could survive a power cut that they do not.
+            fs.sync_dir(&class).map_err(|e| wrap("cannot sync a directory", e))?;
         }
         let tmp = dir.join("tmp");
         for (name, _) in fs.list(&tmp).map_err(|e| wrap("cannot list", e))? {

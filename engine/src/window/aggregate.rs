@@ -103,7 +103,7 @@ impl WindowAggregate {
 
     /// The next window after `after` that has rows.
     fn next_window(&self, after: i64) -> Option<Span> {
-        match &self.grid {
+        match self.grid.filter(|g| !g.is_one_pane()) {
             Some(grid) => grid.next_window(after, self.panes.keys().copied()),
             None => self.panes.keys().next().copied(),
         }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 /// Sealed rows may be this many times the number of keys they came down to when last compacted.
 const COMPACT_RATIO: usize = 4;
-/// Below this many sealed rows nothing is compacted.
-const COMPACT_ROWS: usize = 65_536;
+/// Below this many sealed rows nothing is compacted. Few in tests, so that random scripts reach it.
+const COMPACT_ROWS: usize = if cfg!(test) { 16 } else { 65_536 };
 
 pub(super) struct Pane {
     fresh: Option<Part>,

@@ -203,37 +203,41 @@ fn scan_problem(source: &Source, e: &ScanError) -> Problem {
     if at >= text.len() {
         at = text.trim_end().len();
     }
-    // Of an indentation with a tab the tab is what to look at.
-    let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
-    let indent = text[line..].len() - text[line..].trim_start_matches([' ', '\t']).len();
-    at = text[line..line + indent].find('\t').map_or(at, |i| line + i);
+    let tab = tab(e.info(), text, at);
+    at = tab.unwrap_or(at);
     let width = text[at..].chars().next().filter(|c| !c.is_control()).map_or(0, char::len_utf8);
     let limit = matches!(e.kind(), ErrorKind::RecursionLimitExceeded);
     if limit {
         return too_deep(source, Span::new(at, at + width));
     }
     let problem = source.error(Span::new(at, at + width), codes::SYNTAX, e.info());
-    match help(e.kind(), text, at) {
+    if tab.is_some() {
+        return problem.help("indent with spaces; YAML does not allow tabs there");
+    }
+    match help(e.kind()) {
         Some(help) => problem.help(help),
         None => problem,
     }
 }
 
-fn help(kind: &ErrorKind, text: &str, at: usize) -> Option<&'static str> {
-    use ErrorKind as K;
+/// Where the tab is that cannot stand there: in the indentation of the line, or the next one.
+fn tab(info: String, text: &str, at: usize) -> Option<usize> {
     let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
-    let indent: &str = text[line..].split(|c: char| c != ' ' && c != '\t').next().unwrap_or("");
-    if indent.contains('\t') {
-        return Some("indent with spaces; YAML does not allow tabs there");
-    }
+    let indent = text[line..].len() - text[line..].trim_start_matches([' ', '\t']).len();
+    let inside = text[line..line + indent].find('\t').map(|i| line + i);
+    inside.or_else(|| text[at..].find('\t').filter(|_| info.contains("tab")).map(|i| at + i))
+}
+
+fn help(kind: &ErrorKind) -> Option<&'static str> {
+    use ErrorKind as K;
     Some(match kind {
-        K::TabNotAllowed | K::TabInBlockIndentation | K::TabInIndentation | K::TabAtBlockScalarStart => {
-            "indent with spaces; YAML does not allow tabs there"
-        }
         K::InvalidIndentation
         | K::ExpectedBlockMappingKey
         | K::ExpectedBlockSequenceEntry
-        | K::BlockSequenceEntryNotAllowed => "give keys of one map the same indentation",
+        | K::MappingValueNotAllowed
+        | K::BlockSequenceEntryNotAllowed => {
+            "give keys of one map the same indentation, and quote a value that holds `: `"
+        }
         K::SimpleKeyExpected | K::InvalidSimpleKey => {
             "a key needs a `:` and a space behind it, at the indentation of its neighbours"
         }

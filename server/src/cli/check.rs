@@ -54,8 +54,15 @@ pub fn plan(args: &Plan, registry: &Registry, print: &Print) -> Outcome {
             .iter()
             .map(|i| {
                 let from = prepared.pipeline.node(i.from);
-                let exchange = i.exchange.as_ref().filter(|_| args.workers > 1).map(|by| format!(" by key ({})", by.join(", ")));
-                let port = if i.port == plan::ERRORS { ".errors".to_string() } else if i.port == 0 { String::new() } else { format!(":{}", i.port) };
+                let exchange =
+                    i.exchange.as_ref().filter(|_| args.workers > 1).map(|by| format!(" by key ({})", by.join(", ")));
+                let port = if i.port == plan::ERRORS {
+                    ".errors".to_string()
+                } else if i.port == 0 {
+                    String::new()
+                } else {
+                    format!(":{}", i.port)
+                };
                 format!("{}/{}{port}{}", from.name, from.role, exchange.unwrap_or_default())
             })
             .collect();
@@ -92,7 +99,12 @@ pub fn plan(args: &Plan, registry: &Registry, print: &Print) -> Outcome {
 /// The guarantee of each sink, end to end: no better than the weakest source of the file.
 fn guarantees(loaded: &Loaded, registry: &Registry, print: &Print) {
     let kinds = |role: Role| {
-        loaded.document.nodes.iter().filter_map(move |n| Some((n, registry.catalogue().kind(&n.kind)?))).filter(move |(_, k)| k.role == role)
+        loaded
+            .document
+            .nodes
+            .iter()
+            .filter_map(move |n| Some((n, registry.catalogue().kind(&n.kind)?)))
+            .filter(move |(_, k)| k.role == role)
     };
     let weakest = kinds(Role::Source).map(|(n, k)| (k.guarantee, n.name.clone())).min();
     for (node, kind) in kinds(Role::Sink) {
@@ -101,7 +113,13 @@ fn guarantees(loaded: &Loaded, registry: &Registry, print: &Print) {
         let label = serde_json::to_value(guarantee).expect("a guarantee is JSON");
         let label = label.as_str().unwrap_or_default().replace('_', "-");
         print.result(
-            || format!("{}: {label}{}", node.name, if because == node.name { String::new() } else { format!(", because of {because}") }),
+            || {
+                format!(
+                    "{}: {label}{}",
+                    node.name,
+                    if because == node.name { String::new() } else { format!(", because of {because}") }
+                )
+            },
             || json!({ "sink": node.name, "guarantee": label, "because": because }),
         );
     }

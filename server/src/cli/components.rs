@@ -38,7 +38,8 @@ fn json(kind: &KindInfo) -> serde_json::Value {
 /// All about one kind, as Markdown.
 pub fn page(kind: &KindInfo) -> String {
     let mut page = format!("# {}\n\n{}\n\n## Options\n\n", kind.name, kind.docs);
-    let required: Vec<&str> = kind.config["required"].as_array().into_iter().flatten().filter_map(|r| r.as_str()).collect();
+    let required: Vec<&str> =
+        kind.config["required"].as_array().into_iter().flatten().filter_map(|r| r.as_str()).collect();
     let properties = kind.config["properties"].as_object();
     for (name, schema) in properties.into_iter().flatten() {
         let text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
@@ -53,7 +54,10 @@ pub fn page(kind: &KindInfo) -> String {
         page.push_str("None of its own.\n");
     }
     if !kind.common.is_empty() {
-        page.push_str(&format!("\nKeys common to all nodes that it takes: {}.\n", kind.common.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")));
+        page.push_str(&format!(
+            "\nKeys common to all nodes that it takes: {}.\n",
+            kind.common.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
+        ));
     }
     page.push_str(&format!("\n## Example\n\n```yaml\n{}\n```\n", kind.example.trim_end()));
     page

@@ -23,7 +23,11 @@ impl Letter {
         if column.is_null(self.row) { "" } else { column.value(self.row) }
     }
     fn time(&self) -> i64 {
-        self.batch.column_by_name("time").expect("the schema of dead letters is fixed").as_primitive::<TimestampMicrosecondType>().value(self.row)
+        self.batch
+            .column_by_name("time")
+            .expect("the schema of dead letters is fixed")
+            .as_primitive::<TimestampMicrosecondType>()
+            .value(self.row)
     }
     fn json(&self, number: usize) -> serde_json::Value {
         let line = millstream::json::row_json(&self.batch, self.row);
@@ -35,7 +39,8 @@ impl Letter {
         value
     }
     fn payload(&self) -> Option<&[u8]> {
-        let column = self.batch.column_by_name("payload").expect("the schema of dead letters is fixed").as_binary::<i32>();
+        let column =
+            self.batch.column_by_name("payload").expect("the schema of dead letters is fixed").as_binary::<i32>();
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 }
@@ -51,7 +56,8 @@ pub fn dead(args: &Dead, print: &Print) -> Outcome {
 fn list(args: &DeadList, print: &Print) -> Outcome {
     let letters = letters(&args.file, &args.state, print)?;
     let wanted = |l: &Letter| {
-        args.node.as_deref().is_none_or(|n| l.text("node") == n) && args.code.as_deref().is_none_or(|c| l.text("code") == c)
+        args.node.as_deref().is_none_or(|n| l.text("node") == n)
+            && args.code.as_deref().is_none_or(|c| l.text("code") == c)
     };
     let chosen: Vec<(usize, &Letter)> = letters.iter().enumerate().filter(|(_, l)| wanted(l)).collect();
     let skip = chosen.len().saturating_sub(args.last);
@@ -62,7 +68,13 @@ fn list(args: &DeadList, print: &Print) -> Outcome {
                     "" => String::new(),
                     partition => format!(" {partition}"),
                 };
-                format!("{number:>6}  {}  {}  {}{place}  {}", super::table::instant(letter.time()), letter.text("node"), letter.text("code"), letter.text("message"))
+                format!(
+                    "{number:>6}  {}  {}  {}{place}  {}",
+                    super::table::instant(letter.time()),
+                    letter.text("node"),
+                    letter.text("code"),
+                    letter.text("message")
+                )
             },
             || letter.json(*number),
         );
@@ -74,7 +86,11 @@ fn list(args: &DeadList, print: &Print) -> Outcome {
 fn show(args: &DeadShow, print: &Print) -> Outcome {
     let letters = letters(&args.file, &args.state, print)?;
     let Some(letter) = letters.get(args.number) else {
-        print.problem(&Problem::error("DEAD-NUMBER", "there is no such dead letter").found(args.number.to_string()).expected(format!("less than {}", letters.len())));
+        print.problem(
+            &Problem::error("DEAD-NUMBER", "there is no such dead letter")
+                .found(args.number.to_string())
+                .expected(format!("less than {}", letters.len())),
+        );
         return Err(Failure::Given);
     };
     let json = letter.json(args.number);

@@ -48,7 +48,11 @@ pub fn parameters(pairs: &[String], print: &Print) -> Result<BTreeMap<String, St
     let mut all = BTreeMap::new();
     for pair in pairs {
         let Some((name, value)) = pair.split_once('=') else {
-            print.problem(&Problem::error("CLI-PARAMETER", "a parameter has no value").found(pair.clone()).expected("-p NAME=VALUE"));
+            print.problem(
+                &Problem::error("CLI-PARAMETER", "a parameter has no value")
+                    .found(pair.clone())
+                    .expected("-p NAME=VALUE"),
+            );
             return Err(Failure::Given);
         };
         all.insert(name.to_string(), value.to_string());

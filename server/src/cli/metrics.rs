@@ -21,9 +21,15 @@ const HEAD_BYTES_MAX: u64 = 32 << 10;
 /// When the address is not on this machine's loopback, or cannot be bound.
 pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Served, Problem> {
     if !address.ip().is_loopback() {
-        return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only").found(address.to_string()).expected("127.0.0.1:PORT or [::1]:PORT"));
+        return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only")
+            .found(address.to_string())
+            .expected("127.0.0.1:PORT or [::1]:PORT"));
     }
-    let listener = TcpListener::bind(address).map_err(|e| Problem::outside("CLI-METRICS", "cannot listen for metrics").at(Place::path(address.to_string())).found(e.to_string()))?;
+    let listener = TcpListener::bind(address).map_err(|e| {
+        Problem::outside("CLI-METRICS", "cannot listen for metrics")
+            .at(Place::path(address.to_string()))
+            .found(e.to_string())
+    })?;
     let (job, pipeline) = (Arc::downgrade(job), pipeline.to_string());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -49,7 +55,11 @@ fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Re
         (true, None) => ("503 Service Unavailable", String::new()),
         _ => ("404 Not Found", "the metrics are at /metrics\n".into()),
     };
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A family of metrics: its name, type and help, and how to read it from a node.
@@ -83,7 +93,15 @@ pub fn text(pipeline: &str, job: &Job) -> String {
             }
         }
     }
-    let _ = writeln!(out, "# HELP millstream_checkpoint newest durable checkpoint\n# TYPE millstream_checkpoint gauge\nmillstream_checkpoint{{pipeline=\"{pipeline}\"}} {}", status.checkpoint);
-    let _ = writeln!(out, "# HELP millstream_memory_bytes bytes of batches alive\n# TYPE millstream_memory_bytes gauge\nmillstream_memory_bytes{{pipeline=\"{pipeline}\"}} {}", status.memory);
+    let _ = writeln!(
+        out,
+        "# HELP millstream_checkpoint newest durable checkpoint\n# TYPE millstream_checkpoint gauge\nmillstream_checkpoint{{pipeline=\"{pipeline}\"}} {}",
+        status.checkpoint
+    );
+    let _ = writeln!(
+        out,
+        "# HELP millstream_memory_bytes bytes of batches alive\n# TYPE millstream_memory_bytes gauge\nmillstream_memory_bytes{{pipeline=\"{pipeline}\"}} {}",
+        status.memory
+    );
     out
 }

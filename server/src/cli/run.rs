@@ -46,7 +46,8 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
 }
 
 fn start(pipeline: &millstream::plan::Pipeline, dir: &Path, workers: usize) -> Result<Job, Vec<millstream::Problem>> {
-    let store = millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
+    let store =
+        millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
     let runtime = Runtime::builder().workers(workers).store(store).build().map_err(|p| vec![p])?;
     runtime.start(pipeline, Resume::OrFresh)
 }
@@ -59,7 +60,12 @@ fn begin(job: &Job, dir: &Path, args: &Run, print: &Print) {
         Some(resumed) => {
             let now = chrono::Utc::now().timestamp_micros();
             let age = Duration::from_micros(u64::try_from(now - resumed.at).unwrap_or(0));
-            print.say(&format!("resuming from checkpoint {}, {} old (state in {})", resumed.checkpoint, ago(age), dir.display()));
+            print.say(&format!(
+                "resuming from checkpoint {}, {} old (state in {})",
+                resumed.checkpoint,
+                ago(age),
+                dir.display()
+            ));
         }
         None => print.say(&format!("starting fresh (state in {})", dir.display())),
     }
@@ -126,9 +132,17 @@ fn line(job: &Job, print: &Print, began: Instant) {
         let _ = writeln!(std::io::stderr(), "{line}");
         return;
     }
-    let nodes: Vec<String> =
-        status.nodes.iter().map(|n| format!("{} {}->{}", n.node, table::grouped(n.rows_in), table::grouped(n.rows_out))).collect();
-    print.say(&format!("{:.0} s, checkpoint {}: {}", began.elapsed().as_secs_f64(), status.checkpoint, nodes.join(", ")));
+    let nodes: Vec<String> = status
+        .nodes
+        .iter()
+        .map(|n| format!("{} {}->{}", n.node, table::grouped(n.rows_in), table::grouped(n.rows_out)))
+        .collect();
+    print.say(&format!(
+        "{:.0} s, checkpoint {}: {}",
+        began.elapsed().as_secs_f64(),
+        status.checkpoint,
+        nodes.join(", ")
+    ));
 }
 
 /// The last word: what was done, and how it ended.
@@ -139,12 +153,18 @@ fn finish(job: &Job, state: &JobState, args: &Run, print: &Print, began: Instant
         let dead: u64 = status.nodes.iter().map(|n| n.dead_lettered).sum();
         let seconds = began.elapsed().as_secs_f64();
         if print.json {
-            let line = json!({ "ended": true, "seconds": seconds, "checkpoint": status.checkpoint, "nodes": status.nodes });
+            let line =
+                json!({ "ended": true, "seconds": seconds, "checkpoint": status.checkpoint, "nodes": status.nodes });
             let _ = writeln!(std::io::stderr(), "{line}");
-        } else if status.resumed.is_some() && status.checkpoints == 0 && read == 0 {
+        } else if status.resumed.is_some() && status.checkpoints == 0 && read == 0 && *state == JobState::Stopped {
             print.say("nothing left to do: every source had been read to its end");
         } else {
-            print.say(&format!("{} records read in {seconds:.1} s, {} dead letters, checkpoint {}", table::grouped(read), table::grouped(dead), status.checkpoint));
+            print.say(&format!(
+                "{} records read in {seconds:.1} s, {} dead letters, checkpoint {}",
+                table::grouped(read),
+                table::grouped(dead),
+                status.checkpoint
+            ));
         }
     }
     match state {

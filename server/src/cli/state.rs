@@ -47,7 +47,10 @@ pub fn state(args: &State, print: &Print) -> Outcome {
                 ("not ours", usage.other),
             ];
             for (what, bytes) in rows {
-                print.result(|| format!("{what:14} {:>12}", table::bytes(bytes)), || json!({ "what": what, "bytes": bytes }));
+                print.result(
+                    || format!("{what:14} {:>12}", table::bytes(bytes)),
+                    || json!({ "what": what, "bytes": bytes }),
+                );
             }
             Ok(())
         }

@@ -41,7 +41,12 @@ impl Table {
                 node.watermark.map_or_else(|| "-".into(), watermark),
             ));
         }
-        lines.push(format!("checkpoint {} · {:.1} s · {} in memory", status.checkpoint, elapsed.as_secs_f64(), bytes(status.memory)));
+        lines.push(format!(
+            "checkpoint {} · {:.1} s · {} in memory",
+            status.checkpoint,
+            elapsed.as_secs_f64(),
+            bytes(status.memory)
+        ));
         for problem in &status.waiting {
             lines.push(format!("waiting: {problem}"));
         }
@@ -82,7 +87,8 @@ fn watermark(micros: i64) -> String {
 
 /// A moment in RFC 3339, to the second.
 pub fn instant(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros).map_or_else(|| micros.to_string(), |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map_or_else(|| micros.to_string(), |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// 1234567 as `1,234,567`.

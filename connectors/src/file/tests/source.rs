@@ -2,13 +2,13 @@
 
 use crate::file::config::{Compression, FileSourceConfig, OnLost, Paths, ReadMode, Start};
 use crate::file::cut::Lines;
-use millstream_pipelines::units::{ByteSize, Duration};
 use crate::file::{Access, FileSource};
 use crate::format::Format;
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream::Problem;
 use millstream::connect::{Body, PartitionId, Polled, Position, Reader, Source};
+use millstream_pipelines::units::{ByteSize, Duration};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -52,7 +52,8 @@ impl Bench {
     fn source(&self, config: FileSourceConfig) -> FileSource {
         let told = Arc::clone(&self.told);
         let schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
-        FileSource::new(config, Access::new(self.dir.path()), schema).with_events(Arc::new(move |p| told.lock().unwrap().push(p)))
+        FileSource::new(config, Access::new(self.dir.path()), schema)
+            .with_events(Arc::new(move |p| told.lock().unwrap().push(p)))
     }
     fn codes(&self) -> Vec<String> {
         self.told.lock().unwrap().iter().map(|p| p.code.to_string()).collect()
@@ -150,7 +151,8 @@ fn what_cannot_be_read_is_said() {
     b.put("cut.gz", &whole[..whole.len() - 20]);
     b.put("bad.zst", b"\x28\xb5\x2f\xfdnonsense that is no frame");
     fs::create_dir(b.path("dir")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, b.path("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, b.path("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
     for (name, code) in [
         ("utf16", "FILE-ENCODING"),
         ("cut.gz", "FILE-COMPRESSED-CUT"),
@@ -190,7 +192,10 @@ fn patterns_find_files_in_all_directories() {
     for name in ["a.log", "x/b.log", "x/y/c.log", "x/y/c.txt"] {
         b.put(name, name);
     }
-    let source = b.source(FileSourceConfig { path: Paths(vec!["**/*.log".into(), "x/y/c.txt".into()]), ..config("", ReadMode::Once) });
+    let source = b.source(FileSourceConfig {
+        path: Paths(vec!["**/*.log".into(), "x/y/c.txt".into()]),
+        ..config("", ReadMode::Once)
+    });
     let names: Vec<String> = source.partitions().unwrap().iter().map(|p| p.to_string()).collect();
     assert_eq!(names, ["a.log", "x/b.log", "x/y/c.log", "x/y/c.txt"]);
 }
@@ -335,7 +340,13 @@ fn a_deleted_file_is_let_go_and_comes_back() {
 
 #[test]
 fn a_lost_position_is_an_error_or_a_restart() {
-    for (what, on_lost) in [("gone", OnLost::Fail), ("other", OnLost::Fail), ("other", OnLost::Restart), ("gone", OnLost::Restart), ("shorter", OnLost::Fail)] {
+    for (what, on_lost) in [
+        ("gone", OnLost::Fail),
+        ("other", OnLost::Fail),
+        ("other", OnLost::Restart),
+        ("gone", OnLost::Restart),
+        ("shorter", OnLost::Fail),
+    ] {
         let b = Bench::new();
         b.put("log", "one\ntwo\n");
         let config = FileSourceConfig { on_lost, ..config("log", ReadMode::Watch) };
@@ -378,7 +389,8 @@ fn a_compressed_file_that_grows_is_read_on() {
     let b = Bench::new();
     let whole = gzip(&(0..200_000).flat_map(|i| format!("{i}\n").into_bytes()).collect::<Vec<u8>>());
     b.put("x.gz", &whole[..whole.len() / 3]);
-    let source = b.source(FileSourceConfig { rotate_wait: Duration::from_millis(60_000), ..config("x.gz", ReadMode::Watch) });
+    let source =
+        b.source(FileSourceConfig { rotate_wait: Duration::from_millis(60_000), ..config("x.gz", ReadMode::Watch) });
     let mut reader = open(&source, "x.gz", None);
     let (mut all, _) = drain(&mut *reader);
     b.append("x.gz", &whole[whole.len() / 3..]);
@@ -397,7 +409,9 @@ fn resuming_at_any_position_gives_the_rest() {
     for i in 0..3_000 {
         text.extend_from_slice(format!("{i}:{}\n", "x".repeat(rng.usize(0..300))).as_bytes());
     }
-    for (name, bytes) in [("t", text.clone()), ("t.gz", gzip(&text)), ("t.zst", zstd::encode_all(text.as_slice(), 1).unwrap())] {
+    for (name, bytes) in
+        [("t", text.clone()), ("t.gz", gzip(&text)), ("t.zst", zstd::encode_all(text.as_slice(), 1).unwrap())]
+    {
         let b = Bench::new();
         b.put(name, bytes);
         let source = b.source(config(name, ReadMode::Once));
@@ -528,7 +542,10 @@ fn cutting_does_not_depend_on_blocks() {
                 assert!(cut.data.ends_with(b"\n"));
                 expected = cut.next;
                 if cut.data.len() as u64 == cut.next - cut.start {
-                    assert_eq!(&cut.data[..], &text[usize::try_from(cut.start).unwrap()..usize::try_from(cut.next).unwrap()]);
+                    assert_eq!(
+                        &cut.data[..],
+                        &text[usize::try_from(cut.start).unwrap()..usize::try_from(cut.next).unwrap()]
+                    );
                 } else {
                     assert_eq!(cut.data.len(), max + 2);
                 }

@@ -56,7 +56,8 @@ impl LineFormat for AccessLog {
     }
 
     fn row(&mut self, text: &str) -> Result<(), Refusal> {
-        let line = scan(text).map_err(|expected| Refusal::no_match(format!("expected {expected} in `{}`", excerpt(text))))?;
+        let line =
+            scan(text).map_err(|expected| Refusal::no_match(format!("expected {expected} in `{}`", excerpt(text))))?;
         let time = match &self.times {
             None => self.clock.micros(line.time),
             Some(times) => times.micros(line.time),
@@ -64,7 +65,9 @@ impl LineFormat for AccessLog {
         let wrong = |field: &str, found: &str, expected: &str| {
             Refusal::wrong_type(format!("field `{field}`: found `{}`, expected {expected}", excerpt(found)))
         };
-        let time = time.ok_or_else(|| wrong("time", line.time, "a time such as 17/May/2015:10:05:03 +0000, or one in `time_format`"))?;
+        let time = time.ok_or_else(|| {
+            wrong("time", line.time, "a time such as 17/May/2015:10:05:03 +0000, or one in `time_format`")
+        })?;
         let bytes = match line.bytes {
             "-" => None,
             digits => Some(digits.parse().map_err(|_| wrong("bytes", digits, "int64"))?),
@@ -175,7 +178,8 @@ fn scan(text: &str) -> Result<Line<'_>, &'static str> {
     let time_end = bracket + memchr(b']', &b[bracket..]).ok_or("a time in brackets")?;
     let request_from = after(b, time_end + 1, b" \"").ok_or("a request in quotes")?;
     let request_end = closing(b, request_from).ok_or("the end of the quoted request")?;
-    let (method, path, protocol) = request(&text[request_from..request_end]).ok_or("a request METHOD path HTTP/version")?;
+    let (method, path, protocol) =
+        request(&text[request_from..request_end]).ok_or("a request METHOD path HTTP/version")?;
     let status = status(b, request_end + 1).ok_or("a status of three digits")?;
     let bytes_from = request_end + 6;
     let bytes_end = b[bytes_from..].iter().position(|c| *c == b' ').map_or(b.len(), |n| bytes_from + n);
@@ -250,7 +254,8 @@ fn request(text: &str) -> Option<(&str, &str, &str)> {
     let first = memchr(b' ', text.as_bytes())?;
     let last = memrchr(b' ', text.as_bytes())?;
     let protocol = &text[last + 1..];
-    (first > 0 && first + 1 < last && protocol.starts_with("HTTP/")).then(|| (&text[..first], &text[first + 1..last], protocol))
+    (first > 0 && first + 1 < last && protocol.starts_with("HTTP/"))
+        .then(|| (&text[..first], &text[first + 1..last], protocol))
 }
 
 /// The status in ` 200 `.
@@ -305,7 +310,8 @@ pub(super) fn day_seconds(day: NaiveDate, hour: u32, minute: u32, second: u32) -
 
 /// A month's number by its English short name.
 pub(super) fn month(name: &[u8]) -> Option<u32> {
-    const NAMES: [&[u8]; 12] = [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    const NAMES: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     NAMES.iter().position(|n| *n == name).and_then(|i| u32::try_from(i + 1).ok())
 }
 

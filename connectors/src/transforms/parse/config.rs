@@ -146,7 +146,9 @@ impl ParseConfig {
             ("time_format", self.time_format.is_some() && !timestamps, "no field is a `timestamp`"),
         ];
         match idle.into_iter().find(|(_, idle, _)| *idle) {
-            Some((key, _, why)) => Err(at_key("PARSE-CONFIG", key, format!("`{key}` has no effect here: {why}")).help("leave it out")),
+            Some((key, _, why)) => {
+                Err(at_key("PARSE-CONFIG", key, format!("`{key}` has no effect here: {why}")).help("leave it out"))
+            }
             None => Ok(()),
         }
     }
@@ -161,7 +163,11 @@ impl<'de> Deserialize<'de> for Keep {
                 f.write_str("`all` or a list of columns")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Keep, E> {
-                if text == "all" { Ok(Keep::All) } else { Err(E::custom(format!("found `{text}`, expected `all` or a list of columns"))) }
+                if text == "all" {
+                    Ok(Keep::All)
+                } else {
+                    Err(E::custom(format!("found `{text}`, expected `all` or a list of columns")))
+                }
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Keep, A::Error> {
                 let mut names = Vec::new();

@@ -13,7 +13,11 @@ use arrow::datatypes::Field;
 use millstream::Result;
 use std::borrow::Cow;
 
-pub(super) fn plan(declared: &[(String, FieldType)], times: TimeFormat, delimiter: Option<char>) -> Result<(Vec<Field>, MakeFormat)> {
+pub(super) fn plan(
+    declared: &[(String, FieldType)],
+    times: TimeFormat,
+    delimiter: Option<char>,
+) -> Result<(Vec<Field>, MakeFormat)> {
     let delimiter = delimiter.unwrap_or(',');
     if !delimiter.is_ascii() || matches!(delimiter, '"' | '\n' | '\r' | '\0') {
         return Err(at_key("PARSE-CONFIG", "delimiter", "this cannot separate fields")
@@ -34,10 +38,14 @@ impl LineFormat for Csv {
     fn row(&mut self, text: &str) -> Result<(), Refusal> {
         let declared = self.fields.declared().len();
         let line = text.strip_suffix('\r').unwrap_or(text);
-        let cells = split(line, self.delimiter, declared).map_err(|what| Refusal::no_match(format!("{what} in `{}`", excerpt(text))))?;
+        let cells = split(line, self.delimiter, declared)
+            .map_err(|what| Refusal::no_match(format!("{what} in `{}`", excerpt(text))))?;
         if cells.len() != declared {
             let found = if cells.len() > declared { format!("more than {declared}") } else { cells.len().to_string() };
-            return Err(Refusal::no_match(format!("found {found} fields, expected {declared}, in `{}`", excerpt(text))));
+            return Err(Refusal::no_match(format!(
+                "found {found} fields, expected {declared}, in `{}`",
+                excerpt(text)
+            )));
         }
         self.fields.texts(|i| cells[i].as_deref())
     }
@@ -74,7 +82,8 @@ fn quoted_cell(text: &str) -> Result<(Option<Cow<'_, str>>, &str), &'static str>
     loop {
         let end = from + memchr::memchr(b'"', &text.as_bytes()[from..]).ok_or("a quote that does not end")?;
         if text.as_bytes().get(end + 1) != Some(&b'"') {
-            let cell = if joined.is_empty() { Cow::Borrowed(&text[from..end]) } else { Cow::Owned(joined + &text[from..end]) };
+            let cell =
+                if joined.is_empty() { Cow::Borrowed(&text[from..end]) } else { Cow::Owned(joined + &text[from..end]) };
             return Ok((Some(cell), &text[end + 1..]));
         }
         joined.push_str(&text[from..=end]);

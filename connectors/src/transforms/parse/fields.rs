@@ -33,7 +33,8 @@ impl Fields {
 
     /// Adds one row: the text of every field.
     pub fn texts<'a>(&mut self, texts: impl Fn(usize) -> Option<&'a str>) -> Result<(), Refusal> {
-        let row: Vec<Value<'a>> = (0..self.declared.len()).map(|i| self.convert(i, texts(i))).collect::<Result<_, _>>()?;
+        let row: Vec<Value<'a>> =
+            (0..self.declared.len()).map(|i| self.convert(i, texts(i))).collect::<Result<_, _>>()?;
         self.values(row);
         Ok(())
     }

@@ -27,10 +27,11 @@ pub(super) fn expand(pattern: &str, own: &BTreeMap<String, String>) -> Result<Pa
     let mut fields: Vec<Captured> = Vec::new();
     for (group, name) in regex.capture_names().enumerate() {
         let Some(name) = name else { continue };
-        let (name, of) = match name.strip_prefix("_g").and_then(|n| n.parse().ok()).and_then(|n: usize| expansion.names.get(n)) {
-            Some((name, of)) => (name.as_str(), of.clone()),
-            None => (name, None),
-        };
+        let (name, of) =
+            match name.strip_prefix("_g").and_then(|n| n.parse().ok()).and_then(|n: usize| expansion.names.get(n)) {
+                Some((name, of)) => (name.as_str(), of.clone()),
+                None => (name, None),
+            };
         match fields.iter_mut().find(|f| f.name == name) {
             Some(field) => {
                 field.groups.push(group);
@@ -52,7 +53,8 @@ struct Expansion<'a> {
 impl Expansion<'_> {
     fn add(&mut self, pattern: &str, key: &str, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
-            return Err(at_key("GROK-INVALID", key, "grok patterns use each other in a circle, or too deeply").found(excerpt(pattern)));
+            return Err(at_key("GROK-INVALID", key, "grok patterns use each other in a circle, or too deeply")
+                .found(excerpt(pattern)));
         }
         let mut rest = pattern;
         while let Some((before, reference)) = rest.split_once("%{") {

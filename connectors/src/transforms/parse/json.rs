@@ -43,9 +43,11 @@ struct JsonLines {
 
 impl LineFormat for JsonLines {
     fn row(&mut self, text: &str) -> Result<(), Refusal> {
-        let bad = |e: serde_json::Error| Refusal::no_match(format!("found `{}`, expected a JSON object: {e}", excerpt(text)));
+        let bad =
+            |e: serde_json::Error| Refusal::no_match(format!("found `{}`, expected a JSON object: {e}", excerpt(text)));
         let mut input = serde_json::Deserializer::from_str(text);
-        let found = Pick { wanted: &self.wanted, declared: self.fields.declared() }.deserialize(&mut input).map_err(bad)?;
+        let found =
+            Pick { wanted: &self.wanted, declared: self.fields.declared() }.deserialize(&mut input).map_err(bad)?;
         input.end().map_err(bad)?;
         let row = (0..found.len()).map(|i| self.value(i, &found[i])).collect::<Result<_, _>>()?;
         self.fields.values(row);

@@ -28,7 +28,8 @@ impl LineFormat for Logfmt {
         let mut found: Vec<Option<Cow<'_, str>>> = vec![None; self.fields.declared().len()];
         let (mut rest, mut pairs) = (text.trim_ascii(), 0);
         while !rest.is_empty() {
-            let (key, value, after) = pair(rest).map_err(|what| Refusal::no_match(format!("{what} in `{}`", excerpt(text))))?;
+            let (key, value, after) =
+                pair(rest).map_err(|what| Refusal::no_match(format!("{what} in `{}`", excerpt(text))))?;
             pairs += usize::from(value.is_some());
             if let Some(i) = self.fields.declared().iter().position(|(name, _)| name == key) {
                 found[i] = Some(value.unwrap_or(Cow::Borrowed("true")));
@@ -38,7 +39,9 @@ impl LineFormat for Logfmt {
         if pairs == 0 {
             return Err(Refusal::no_match(format!("`{}` has no key=value pair", excerpt(text))));
         }
-        let row = (0..found.len()).map(|i| Ok(self.fields.convert(i, found[i].as_deref())?.into_owned())).collect::<Result<_, _>>()?;
+        let row = (0..found.len())
+            .map(|i| Ok(self.fields.convert(i, found[i].as_deref())?.into_owned()))
+            .collect::<Result<_, _>>()?;
         self.fields.values(row);
         Ok(())
     }

@@ -139,7 +139,11 @@ fn declared(config: &ParseConfig) -> Result<Vec<(String, FieldType)>> {
         return Err(at_key("PARSE-CONFIG", "types", "this format needs its fields declared")
             .expected("`types: { name: type, … }`, the fields to read"));
     }
-    config.types.iter().map(|(name, of)| Ok((name.to_owned(), FieldType::read(&format!("types.{name}"), of)?))).collect()
+    config
+        .types
+        .iter()
+        .map(|(name, of)| Ok((name.to_owned(), FieldType::read(&format!("types.{name}"), of)?)))
+        .collect()
 }
 
 /// The input columns to carry along. A list may name no parsed column; with `all`, parsed ones win.

@@ -34,9 +34,15 @@ pub(super) fn from_regex(pattern: &str) -> Result<Pattern> {
     Ok(Pattern { regex, fields })
 }
 
-pub(super) fn plan(pattern: Pattern, key: &str, config: &ParseConfig, times: TimeFormat) -> Result<(Vec<Field>, MakeFormat)> {
+pub(super) fn plan(
+    pattern: Pattern,
+    key: &str,
+    config: &ParseConfig,
+    times: TimeFormat,
+) -> Result<(Vec<Field>, MakeFormat)> {
     if pattern.fields.is_empty() {
-        return Err(at_key("PARSE-CONFIG", key, "the pattern names no field").expected("(?P<name>…), or %{PATTERN:name} in grok"));
+        return Err(at_key("PARSE-CONFIG", key, "the pattern names no field")
+            .expected("(?P<name>…), or %{PATTERN:name} in grok"));
     }
     let names: Vec<&str> = pattern.fields.iter().map(|f| f.name.as_str()).collect();
     if let Some((unknown, _)) = config.types.iter().find(|(name, _)| !names.contains(name)) {

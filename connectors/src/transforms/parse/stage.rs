@@ -62,7 +62,8 @@ fn text_column(batch: &Batch, field: &str) -> Result<StringArray> {
     let column = batch.column(field).ok_or_else(|| Problem::internal(format!("the column `{field}` was pruned")))?;
     let text: ArrayRef = match column.data_type() {
         DataType::Utf8 => Arc::clone(column),
-        _ => compute::cast(column, &DataType::Utf8).map_err(|e| Problem::internal(format!("the column `{field}` as text: {e}")))?,
+        _ => compute::cast(column, &DataType::Utf8)
+            .map_err(|e| Problem::internal(format!("the column `{field}` as text: {e}")))?,
     };
     Ok(text.as_string::<i32>().clone())
 }

@@ -73,10 +73,13 @@ impl LineFormat for Syslog {
     }
 
     fn row(&mut self, text: &str) -> Result<(), Refusal> {
-        let line = scan(text).map_err(|expected| Refusal::no_match(format!("expected {expected} in `{}`", excerpt(text))))?;
+        let line =
+            scan(text).map_err(|expected| Refusal::no_match(format!("expected {expected} in `{}`", excerpt(text))))?;
         let micros = match (line.time, self.year) {
             (Some(time), Some(year)) => {
-                let wrong = || Refusal::wrong_type(format!("field `time`: found `{}`, expected a time in {year}", excerpt(time)));
+                let wrong = || {
+                    Refusal::wrong_type(format!("field `time`: found `{}`, expected a time in {year}", excerpt(time)))
+                };
                 Some(self.micros(time, year).ok_or_else(wrong)?)
             }
             _ => None,

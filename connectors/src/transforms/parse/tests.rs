@@ -1,5 +1,7 @@
 //! Every format on lines that are right, broken and hostile; and that nothing is lost.
 
+#![allow(clippy::print_stdout)] // seeds, and what was skipped
+
 use super::{NO_MATCH, ParseConfig, TYPE, plan};
 use crate::transforms::{Planned, Reads};
 use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StringViewArray, UInt64Array};
@@ -46,8 +48,14 @@ fn table(c: Value, lines: &[&str]) -> Vec<String> {
     let mut rows = Vec::new();
     for (_, b) in &out.out {
         for row in 0..b.len() {
-            let columns = b.rows.columns().iter().zip(b.rows.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>());
-            let cells = columns.filter(|(c, _)| c.is_valid(row)).map(|(c, name)| format!("{name}={}", array_value_to_string(c, row).unwrap()));
+            let columns = b
+                .rows
+                .columns()
+                .iter()
+                .zip(b.rows.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>());
+            let cells = columns
+                .filter(|(c, _)| c.is_valid(row))
+                .map(|(c, name)| format!("{name}={}", array_value_to_string(c, row).unwrap()));
             rows.push(cells.collect::<Vec<_>>().join("|"));
         }
     }
@@ -66,10 +74,21 @@ fn message(c: Value, line: &str) -> String {
 fn regex_names_columns_and_types_them() {
     let c = json!({ "regex": r"^(?P<ts>\S+) (?P<level>\w+)(?: (?P<n>-?\d+))?$", "types": { "ts": "timestamp", "n": "int8" } });
     assert_eq!(
-        table(c.clone(), &["2026-01-01T00:00:00Z INFO 7", "2026-01-01T00:00:00Z WARN", "nonsense", "2026-01-01T00:00:00Z X 300"]),
-        ["ts=2026-01-01T00:00:00Z|level=INFO|n=7", "ts=2026-01-01T00:00:00Z|level=WARN", "!PARSE-NO-MATCH", "!PARSE-TYPE"]
+        table(
+            c.clone(),
+            &["2026-01-01T00:00:00Z INFO 7", "2026-01-01T00:00:00Z WARN", "nonsense", "2026-01-01T00:00:00Z X 300"]
+        ),
+        [
+            "ts=2026-01-01T00:00:00Z|level=INFO|n=7",
+            "ts=2026-01-01T00:00:00Z|level=WARN",
+            "!PARSE-NO-MATCH",
+            "!PARSE-TYPE"
+        ]
     );
-    assert_eq!(message(c.clone(), "2026-01-01T00:00:00Z X 300"), format!("{TYPE}: field `n`: found `300`, expected int8"));
+    assert_eq!(
+        message(c.clone(), "2026-01-01T00:00:00Z X 300"),
+        format!("{TYPE}: field `n`: found `300`, expected int8")
+    );
     assert_eq!(message(c, "yesterday INFO"), format!("{TYPE}: field `ts`: found `yesterday`, expected timestamp"));
     let required = json!({ "regex": "a(?P<x>b)?", "types": { "x": "string!" } });
     assert_eq!(message(required, "a"), format!("{TYPE}: field `x`: found nothing, expected string!"));
@@ -80,10 +99,18 @@ fn grok_expands_patterns() {
     let c = json!({ "grok": "%{TIMESTAMP_ISO8601:ts} - %{LOGLEVEL:level}\\s+\\[%{DATA:thread}\\] - %{GREEDYDATA:message}",
         "types": { "ts": "timestamp" }, "time_format": "%Y-%m-%d %H:%M:%S,%3f" });
     assert_eq!(
-        table(c, &["2015-07-29 17:41:44,747 - INFO  [QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181] - Notification time out: 3200"]),
-        ["ts=2015-07-29T17:41:44.747Z|level=INFO|thread=QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181|message=Notification time out: 3200"]
+        table(
+            c,
+            &[
+                "2015-07-29 17:41:44,747 - INFO  [QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181] - Notification time out: 3200"
+            ]
+        ),
+        [
+            "ts=2015-07-29T17:41:44.747Z|level=INFO|thread=QuorumPeer[myid=1]/0:0:0:0:0:0:0:0:2181|message=Notification time out: 3200"
+        ]
     );
-    let c = json!({ "grok": "^%{IP:ip} %{NUMBER:n:int} %{MINE:rest}$", "patterns": { "MINE": "%{WORD}-%{WORD:last}" } });
+    let c =
+        json!({ "grok": "^%{IP:ip} %{NUMBER:n:int} %{MINE:rest}$", "patterns": { "MINE": "%{WORD}-%{WORD:last}" } });
     assert_eq!(
         table(c, &["10.0.0.1 42 a-b", "2001:db8::1 7 x-y", "10.0.0.1 4.2 a-b", "999.0.0.1 4 a-b"]),
         ["ip=10.0.0.1|n=42|rest=a-b|last=b", "ip=2001:db8::1|n=7|rest=x-y|last=y", "!PARSE-TYPE", "!PARSE-NO-MATCH"]
@@ -156,7 +183,8 @@ fn json_takes_declared_fields() {
 
 #[test]
 fn logfmt_knows_quotes() {
-    let c = json!({ "format": "logfmt", "types": { "level": "string", "msg": "string", "n": "int64", "flag": "bool" } });
+    let c =
+        json!({ "format": "logfmt", "types": { "level": "string", "msg": "string", "n": "int64", "flag": "bool" } });
     assert_eq!(
         table(
             c.clone(),
@@ -191,7 +219,21 @@ fn logfmt_knows_quotes() {
 fn csv_wants_as_many_cells_as_declared() {
     let c = json!({ "format": "csv", "types": { "a": "string", "b": "int64", "c": "string" } });
     assert_eq!(
-        table(c, &["x,1,y", "\"q,\"\"z\"\"\",2,\"\"", ",,", "x\"y,3,ä\r", "1,2", "1,2,3,4", "a,b,c", "\"open,1,2", "\"a\"b,1,2", ""]),
+        table(
+            c,
+            &[
+                "x,1,y",
+                "\"q,\"\"z\"\"\",2,\"\"",
+                ",,",
+                "x\"y,3,ä\r",
+                "1,2",
+                "1,2,3,4",
+                "a,b,c",
+                "\"open,1,2",
+                "\"a\"b,1,2",
+                ""
+            ]
+        ),
         [
             "a=x|b=1|c=y",
             "a=q,\"z\"|b=2|c=",
@@ -319,7 +361,10 @@ fn syslog_reads_both_standards() {
     }
     let dated = json!({ "format": "syslog", "year": 2026 });
     assert_eq!(
-        table(dated, &["<13>Nov  1 00:00:09 h a: m", "<13>1 2025-11-01T00:00:00Z h a - - - m", "<13>Feb 29 00:00:00 h a: m"]),
+        table(
+            dated,
+            &["<13>Nov  1 00:00:09 h a: m", "<13>1 2025-11-01T00:00:00Z h a - - - m", "<13>Feb 29 00:00:00 h a: m"]
+        ),
         [
             "pri=13|facility=1|severity=5|time=2026-11-01T00:00:09Z|host=h|app=a|message=m",
             "pri=13|facility=1|severity=5|time=2025-11-01T00:00:00Z|host=h|app=a|message=m",
@@ -395,7 +440,10 @@ fn wrong_configs_are_refused_at_their_key() {
         assert_eq!(problem.code, code, "{c}: {problem}");
         assert!(problem.place.is_some(), "{c}");
     }
-    assert_eq!(refused(json!({ "regex": "(?P<x>a)", "field": "valeu" })).help.as_deref(), Some("did you mean `value`?"));
+    assert_eq!(
+        refused(json!({ "regex": "(?P<x>a)", "field": "valeu" })).help.as_deref(),
+        Some("did you mean `value`?")
+    );
     assert_eq!(refused(json!({ "grok": "%{GREEDYDTA:x}" })).help.as_deref(), Some("did you mean `GREEDYDATA`?"));
     assert!(serde_json::from_value::<ParseConfig>(json!({ "regx": "a" })).is_err());
     assert!(serde_json::from_value::<ParseConfig>(json!({ "keep": "some" })).is_err());

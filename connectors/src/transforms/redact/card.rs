@@ -23,7 +23,7 @@ pub(super) fn find(column: &StringArray, edits: &mut Edits) {
             let run = b[first..end].iter().take_while(|c| c.is_ascii_digit()).count();
             at = match card(&b[first..end]) {
                 Some(len) => {
-                    edits.replace(first, first + len, LABEL);
+                    edits.replace(row, first, first + len, LABEL);
                     first + len
                 }
                 None => first + run,
@@ -60,12 +60,12 @@ fn card(b: &[u8]) -> Option<usize> {
 /// True if the sum of the digits, every second one from the right doubled, ends in 0.
 fn luhn(digits: &[u8]) -> bool {
     let sum: u32 = digits.iter().rev().enumerate().map(|(i, d)| luhn_digit(i, u32::from(*d))).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn luhn_digit(i: usize, digit: u32) -> u32 {
     match digit * 2 {
-        _ if i % 2 == 0 => digit,
+        _ if i.is_multiple_of(2) => digit,
         double if double > 9 => double - 9,
         double => double,
     }

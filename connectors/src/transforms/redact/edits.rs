@@ -11,16 +11,17 @@ pub(super) struct Edits(Vec<Edit>);
 
 #[derive(Debug)]
 struct Edit {
+    row: usize,
     from: usize,
     to: usize,
     text: Cow<'static, str>,
 }
 
 impl Edits {
-    /// Puts `text` in place of the bytes `from..to` of the value buffer.
-    pub fn replace(&mut self, from: usize, to: usize, text: impl Into<Cow<'static, str>>) {
+    /// Puts `text` in place of the bytes `from..to` of the value buffer, which belong to value `row`.
+    pub fn replace(&mut self, row: usize, from: usize, to: usize, text: impl Into<Cow<'static, str>>) {
         debug_assert!(from <= to && self.0.last().is_none_or(|last| last.to <= from), "edits come in order");
-        self.0.push(Edit { from, to, text: text.into() });
+        self.0.push(Edit { row, from, to, text: text.into() });
     }
 
     /// The column with all replacements made; `None` without any.
@@ -40,7 +41,7 @@ impl Edits {
         for edit in &self.0 {
             // Offsets up to the edit move by what earlier edits added or took; wrapping keeps the sum exact.
             let shift = values.len().wrapping_sub(copied);
-            while row < offsets.len() && start(column, row) <= edit.from {
+            while row <= edit.row {
                 moved.push(start(column, row).wrapping_add(shift));
                 row += 1;
             }
@@ -52,7 +53,8 @@ impl Edits {
         moved.extend((row..offsets.len()).map(|row| start(column, row).wrapping_add(shift)));
         values.extend_from_slice(&old[copied..end]);
         let offsets = moved.into_iter().map(i32::try_from).collect::<Result<Vec<i32>, _>>().map_err(|_| {
-            Problem::error("REDACT-TOO-LARGE", "the replacements make a batch's column too large").expected("less than 2 GiB")
+            Problem::error("REDACT-TOO-LARGE", "the replacements make a batch's column too large")
+                .expected("less than 2 GiB")
         })?;
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         let new = StringArray::try_new(offsets, Buffer::from_vec(values), column.nulls().cloned());
@@ -81,18 +83,17 @@ impl<'a> Rows<'a> {
         Rows { column, row: 0 }
     }
 
-    /// Where the value that holds byte `at` begins and ends. `at` must not go back.
-    pub fn around(&mut self, at: usize) -> (usize, usize) {
+    /// The value that holds byte `at`, where it begins and where it ends. `at` must not go back.
+    pub fn around(&mut self, at: usize) -> (usize, usize, usize) {
         while start(self.column, self.row + 1) <= at {
             self.row += 1;
         }
-        bounds(self.column, self.row)
+        let (from, to) = bounds(self.column, self.row);
+        (self.row, from, to)
     }
 }
 
-/// The text of all values together, and where the first one begins in the buffer.
-pub(super) fn text(column: &StringArray) -> (&str, usize) {
-    let (first, end) = (start(column, 0), start(column, column.len()));
-    let bytes = &column.value_data()[first..end];
-    (std::str::from_utf8(bytes).expect("the values of a string column are UTF-8"), first)
+/// The bytes up to the end of the last value; positions in it are positions in the value buffer.
+pub(super) fn bytes(column: &StringArray) -> &[u8] {
+    &column.value_data()[..start(column, column.len())]
 }

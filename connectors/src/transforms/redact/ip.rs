@@ -1,7 +1,7 @@
 //! IP addresses: IPv4 from each dot between digits, IPv6 from runs with two colons.
 
 use super::IpMode;
-use super::edits::{Edits, Rows, text};
+use super::edits::{Edits, Rows, bytes, start};
 use arrow::array::StringArray;
 use memchr::{memchr, memchr_iter};
 use std::net::Ipv6Addr;
@@ -11,39 +11,37 @@ const LABEL: &str = "[IP]";
 
 /// Collects the addresses of a column. An IPv4 address inside an IPv6 one belongs to that.
 pub(super) fn find(column: &StringArray, mode: IpMode, edits: &mut Edits) {
-    let (text, base) = text(column);
-    let b = text.as_bytes();
+    let b = bytes(column);
     let mut rows = Rows::new(column);
-    let six = all_v6(text, column, base);
+    let six = all_v6(b, column);
     let mut six = six.iter().peekable();
-    let (mut at, mut done) = (0, 0);
+    let mut done = start(column, 0);
+    let mut at = done;
     while let Some(dot) = memchr(b'.', &b[at..]).map(|n| at + n) {
         at = dot + 1;
         // Most dots stand between letters: look at the neighbours before anything else.
         if dot == 0 || !b[dot - 1].is_ascii_digit() || !b.get(dot + 1).is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        while let Some((range, address)) = six.next_if(|(range, _)| range.start <= dot) {
-            replace_v6(range, *address, mode, base, edits);
-            at = at.max(range.end);
-            done = range.end;
+        while let Some(address) = six.next_if(|v6| v6.at.start <= dot) {
+            address.replace(mode, edits);
+            done = address.at.end;
         }
-        if at > dot + 1 {
+        if dot < done {
+            at = done;
             continue;
         }
-        let (row_from, row_to) = rows.around(dot + base);
-        let (floor, end) = ((row_from - base).max(done), row_to - base);
-        if let Some(found) = v4(&b[..end], floor, dot) {
-            (at, done) = (found.end, found.end);
-            let last = last_octet(b, &found);
-            match mode {
-                IpMode::Full => edits.replace(found.start + base, found.end + base, LABEL),
-                _ if b[last.clone()] != *b"0" => edits.replace(last.start + base, last.end + base, "0"),
-                _ => {}
-            }
+        let (row, row_from, row_to) = rows.around(dot);
+        let Some(found) = v4(&b[..row_to], row_from.max(done), dot) else { continue };
+        (at, done) = (found.end, found.end);
+        let last = last_octet(b, &found);
+        if mode == IpMode::Full {
+            edits.replace(row, found.start, found.end, LABEL);
+        } else if b[last.clone()] != *b"0" {
+            edits.replace(row, last.start, last.end, "0");
         }
     }
-    six.for_each(|(range, address)| replace_v6(range, *address, mode, base, edits));
+    six.for_each(|address| address.replace(mode, edits));
 }
 
 /// The IPv4 address whose first dot is at `dot`: four runs of one to three digits, not part of longer runs.
@@ -71,46 +69,53 @@ fn last_octet(b: &[u8], address: &Range<usize>) -> Range<usize> {
     address.end - digits..address.end
 }
 
-/// All IPv6 addresses of the column, in order. A candidate is a run of hexadecimal digits, colons and dots;
-/// what has two colons and reads as an address is one. Times such as `10:05:03` do not.
-fn all_v6(text: &str, column: &StringArray, base: usize) -> Vec<(Range<usize>, Ipv6Addr)> {
-    let b = text.as_bytes();
+/// An IPv6 address and where it stands.
+struct V6 {
+    row: usize,
+    at: Range<usize>,
+    address: Ipv6Addr,
+}
+
+/// All IPv6 addresses of the column, in order. A candidate is a run of hexadecimal digits, colons and dots that
+/// is no part of a longer word; what reads as an address is one. Times such as `10:05:03` do not.
+fn all_v6(b: &[u8], column: &StringArray) -> Vec<V6> {
     let part = |c: &u8| c.is_ascii_hexdigit() || *c == b':' || *c == b'.';
-    let (mut found, mut rows, mut done) = (Vec::new(), Rows::new(column), 0);
-    for colon in memchr_iter(b':', b) {
+    let word = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_');
+    let (mut found, mut rows, first) = (Vec::new(), Rows::new(column), start(column, 0));
+    let mut done = first;
+    for colon in memchr_iter(b':', &b[first..]).map(|at| at + first) {
         if colon < done || !b.get(colon + 1).is_some_and(part) {
             continue;
         }
-        let (row_from, row_to) = rows.around(colon + base);
-        let (floor, end) = ((row_from - base).max(done), row_to - base);
+        let (row, row_from, row_to) = rows.around(colon);
+        let floor = row_from.max(done);
         let from = colon - b[floor..colon].iter().rev().take_while(|c| part(c)).count();
-        let to = colon + b[colon..end].iter().take_while(|c| part(c)).count();
+        let to = colon + b[colon..row_to].iter().take_while(|c| part(c)).count();
         // The whole run was looked at: its other colons need not be.
         done = to;
+        let Ok(whole) = std::str::from_utf8(&b[from..to]) else { continue };
         // A colon or dot at the end is punctuation, but two colons belong to the address: `fe80::`.
-        let whole = &text[from..to];
         let run = if whole.ends_with("::") { whole } else { whole.trim_end_matches([':', '.']) };
-        // `std::cmp` holds the letters of an address, but not as a word of its own.
-        let word = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_');
-        if word(b[floor..from].last()) || word(b[..end].get(to)) {
+        if word(b[row_from..from].last()) || word(b[..row_to].get(to)) {
             continue;
         }
-        if let Ok(address) = run.parse::<Ipv6Addr>() {
-            found.push((from..from + run.len(), address));
+        if let Ok(address) = run.parse() {
+            found.push(V6 { row, at: from..from + run.len(), address });
         }
     }
     found
 }
 
-fn replace_v6(range: &Range<usize>, address: Ipv6Addr, mode: IpMode, base: usize, edits: &mut Edits) {
-    let (from, to) = (range.start + base, range.end + base);
-    if mode == IpMode::Full {
-        return edits.replace(from, to, LABEL);
-    }
-    // An IPv4 address in the clothes of IPv6 is masked like one: its first 48 bits would say nothing.
-    let hidden_bits = if address.to_ipv4_mapped().is_some() { 8 } else { 80 };
-    let masked = address.to_bits() >> hidden_bits << hidden_bits;
-    if masked != address.to_bits() {
-        edits.replace(from, to, Ipv6Addr::from_bits(masked).to_string());
+impl V6 {
+    fn replace(&self, mode: IpMode, edits: &mut Edits) {
+        if mode == IpMode::Full {
+            return edits.replace(self.row, self.at.start, self.at.end, LABEL);
+        }
+        // An IPv4 address in the clothes of IPv6 is masked like one: its first 48 bits would say nothing.
+        let hidden_bits = if self.address.to_ipv4_mapped().is_some() { 8 } else { 80 };
+        let masked = Ipv6Addr::from_bits(self.address.to_bits() >> hidden_bits << hidden_bits);
+        if masked != self.address {
+            edits.replace(self.row, self.at.start, self.at.end, masked.to_string());
+        }
     }
 }

@@ -104,7 +104,8 @@ pub fn plan(config: &RedactConfig, input: &SchemaRef) -> Result<Planned> {
 
 fn check_fields(fields: &[String], input: &Schema) -> Result<()> {
     if fields.is_empty() {
-        return Err(at_key("REDACT-CONFIG", "fields", "the list is empty").help("leave `fields` out to work on all text columns"));
+        return Err(at_key("REDACT-CONFIG", "fields", "the list is empty")
+            .help("leave `fields` out to work on all text columns"));
     }
     for name in fields {
         let Ok(field) = input.field_with_name(name) else { return Err(no_column("fields", name, input)) };
@@ -133,7 +134,8 @@ struct Steps {
 impl Steps {
     fn new(config: &RedactConfig) -> Result<Steps> {
         let custom = config.custom.iter().enumerate();
-        let custom = custom.map(|(i, c)| Ok((limits::compile(&format!("custom[{i}].regex"), &c.regex)?, c.replace.clone())));
+        let custom =
+            custom.map(|(i, c)| Ok((limits::compile(&format!("custom[{i}].regex"), &c.regex)?, c.replace.clone())));
         Ok(Steps { email: config.email, card: config.card, ip: config.ip, custom: custom.collect::<Result<_>>()? })
     }
 
@@ -166,10 +168,10 @@ impl Steps {
 }
 
 fn custom(column: &StringArray, regex: &Regex, replace: &str, edits: &mut Edits) {
-    for row in 0..column.len() {
+    for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
         let (from, to) = edits::bounds(column, row);
         if let std::borrow::Cow::Owned(new) = regex.replace_all(column.value(row), replace) {
-            edits.replace(from, to, new);
+            edits.replace(row, from, to, new);
         }
     }
 }
@@ -201,7 +203,9 @@ fn redact(steps: &Steps, column: &ArrayRef) -> Result<Option<ArrayRef>> {
         return Ok(steps.apply(text)?.map(|new| Arc::new(new) as ArrayRef));
     }
     let cast = |a: &dyn Array, to: &DataType| {
-        compute::cast(a, to).map_err(|e| Problem::error("REDACT-TOO-LARGE", "the values of a batch do not fit together").found(e.to_string()))
+        compute::cast(a, to).map_err(|e| {
+            Problem::error("REDACT-TOO-LARGE", "the values of a batch do not fit together").found(e.to_string())
+        })
     };
     let text = cast(column, &DataType::Utf8)?;
     steps.apply(text.as_string::<i32>())?.map(|new| cast(&new, column.data_type())).transpose()

@@ -1,5 +1,7 @@
 //! What is taken out and what stays; the e-mail scanner against a regular expression.
 
+#![allow(clippy::print_stdout)] // seeds, and what was skipped
+
 use super::{IpMode, RedactConfig, plan};
 use crate::transforms::Reads;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
@@ -105,7 +107,12 @@ fn addresses_masked() {
 fn addresses_removed() {
     table(
         json!({ "ip": "full" }),
-        &[("a 1.2.3.4 b 10.0.0.0", "a [IP] b [IP]"), ("::ffff:10.0.0.9 5.6.7.8", "[IP] [IP]"), ("1.2.3.4 ::1", "[IP] [IP]"), ("1.2.3", "1.2.3")],
+        &[
+            ("a 1.2.3.4 b 10.0.0.0", "a [IP] b [IP]"),
+            ("::ffff:10.0.0.9 5.6.7.8", "[IP] [IP]"),
+            ("1.2.3.4 ::1", "[IP] [IP]"),
+            ("1.2.3", "1.2.3"),
+        ],
     );
 }
 
@@ -133,8 +140,22 @@ fn cards() {
 
 #[test]
 fn custom_patterns_come_last_and_in_order() {
-    let custom = json!([{ "regex": "user=(\\w)\\w*", "replace": "user=$1***" }, { "regex": r"\[EMAIL\]", "replace": "-" }]);
-    table(json!({ "email": true, "custom": custom }), &[("user=ann a@b.de", "user=a*** -"), ("nothing", "nothing"), ("", "")]);
+    let custom =
+        json!([{ "regex": "user=(\\w)\\w*", "replace": "user=$1***" }, { "regex": r"\[EMAIL\]", "replace": "-" }]);
+    table(
+        json!({ "email": true, "custom": custom }),
+        &[("user=ann a@b.de", "user=a*** -"), ("nothing", "nothing"), ("", "")],
+    );
+}
+
+/// Empty values stand at the same place of the buffer; each gets its own replacement.
+#[test]
+fn empty_values_can_be_replaced() {
+    let c = config(json!({ "custom": [{ "regex": "^$", "replace": "none" }] }));
+    assert_eq!(redact(&c, &["", "", "a", "", "b", ""]), ["none", "none", "a", "none", "b", "none"]);
+    let column: ArrayRef = Arc::new(StringArray::from(vec![None, Some(""), None]));
+    let out = run(&c, one_column(column));
+    assert_eq!(out.rows.column(0).as_string::<i32>(), &StringArray::from(vec![None, Some("none"), None]));
 }
 
 #[test]
@@ -147,13 +168,17 @@ fn untouched_columns_share_their_buffers() {
 #[test]
 fn slices_nulls_and_other_text_types() {
     let c = config(json!({ "email": true, "ip": "mask_last_octet" }));
-    let column = StringArray::from(vec![Some("a@b.de 1.1.1.1"), None, Some("x@y.zz 9.9.9.9!"), Some(""), Some("c@d.org")]);
+    let column =
+        StringArray::from(vec![Some("a@b.de 1.1.1.1"), None, Some("x@y.zz 9.9.9.9!"), Some(""), Some("c@d.org")]);
     let expected = StringArray::from(vec![None, Some("[EMAIL] 9.9.9.0!"), Some("")]);
     let out = run(&c, one_column(Arc::new(column.slice(1, 3))));
     assert_eq!(out.rows.column(0).as_string::<i32>(), &expected);
     let views: ArrayRef = Arc::new(StringViewArray::from_iter(column.iter()));
     let out = run(&c, one_column(views));
-    assert_eq!(compute::cast(out.rows.column(0), &arrow::datatypes::DataType::Utf8).unwrap().slice(1, 3).as_string::<i32>(), &expected);
+    assert_eq!(
+        compute::cast(out.rows.column(0), &arrow::datatypes::DataType::Utf8).unwrap().slice(1, 3).as_string::<i32>(),
+        &expected
+    );
     let large: ArrayRef = Arc::new(LargeStringArray::from_iter(column.iter()));
     assert_eq!(run(&c, one_column(large)).rows.column(0).as_string::<i64>().value(4), "[EMAIL]");
 }
@@ -162,7 +187,8 @@ fn slices_nulls_and_other_text_types() {
 fn only_named_columns_and_only_those_that_are_there() {
     let text = |v: &str| Arc::new(StringArray::from(vec![v])) as ArrayRef;
     let n: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-    let input = Batch::new(RecordBatch::try_from_iter([("a", text("x@y.zz")), ("b", text("x@y.zz")), ("n", n)]).unwrap());
+    let input =
+        Batch::new(RecordBatch::try_from_iter([("a", text("x@y.zz")), ("b", text("x@y.zz")), ("n", n)]).unwrap());
     let planned = plan(&config(json!({ "fields": ["a"], "email": true })), &input.schema()).unwrap();
     assert_eq!((planned.output, planned.reads), (input.schema(), Reads::Extra(vec![])));
     let apply = |input: Batch| {
@@ -205,7 +231,9 @@ fn no_email_is_left_by_another_judge() {
     let ascii: Vec<char> = "@@@..-_%+ab1 ,\"\0".chars().collect();
     let mixed: Vec<char> = "@@@..-_%+ab1 äß漢🦀“".chars().collect();
     for (letters, exact) in [(ascii, true), (mixed, false)] {
-        let values: Vec<String> = (0..20_000).map(|_| (0..random.usize(0..24)).map(|_| *random.choice(&letters).unwrap()).collect()).collect();
+        let values: Vec<String> = (0..20_000)
+            .map(|_| (0..random.usize(0..24)).map(|_| *random.choice(&letters).unwrap()).collect())
+            .collect();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         for (before, after) in values.iter().zip(redact(&c, &values)) {
             assert!(!judge.is_match(&after), "{before:?} became {after:?}");
@@ -225,7 +253,8 @@ fn no_address_is_left_by_another_judge() {
     let judge = Regex::new(r"\b(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}\b").unwrap();
     let c = config(json!({ "ip": "mask_last_octet" }));
     let letters: Vec<char> = "....0123459 -".chars().collect();
-    let values: Vec<String> = (0..40_000).map(|_| (0..random.usize(0..24)).map(|_| *random.choice(&letters).unwrap()).collect()).collect();
+    let values: Vec<String> =
+        (0..40_000).map(|_| (0..random.usize(0..24)).map(|_| *random.choice(&letters).unwrap()).collect()).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let once = redact(&c, &values);
     for (before, after) in values.iter().zip(&once) {

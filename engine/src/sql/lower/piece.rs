@@ -213,12 +213,14 @@ impl Piece {
                 }
             }
         }
+        let below = self.tree.output();
         if let Some(pending) = &mut self.pending {
             // The time goes along, as itself where it is selected, else as a hidden column.
             let kept = column(&pending.time).and_then(|t| outputs.iter().position(|o| column(o) == Some(t)));
             let index = kept.unwrap_or_else(|| {
                 outputs.push(Arc::clone(&pending.time));
-                physical_fields.push(Arc::new(Field::new("_time", time_type(), true)));
+                let name = column(&pending.time).map_or("_time".to_owned(), |i| below.field(i).name().clone());
+                physical_fields.push(Arc::new(Field::new(name, time_type(), true)));
                 outputs.len() - 1
             });
             pending.time = Arc::new(Column::new(physical_fields[index].name(), index));

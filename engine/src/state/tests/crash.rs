@@ -155,9 +155,14 @@ fn campaign(seeds: std::ops::Range<u64>) -> Result<Seen, String> {
     Ok(all)
 }
 
+/// `MILLSTREAM_SEEDS=20000` for a longer campaign.
+fn seeds() -> u64 {
+    std::env::var("MILLSTREAM_SEEDS").map_or(2_000, |n| n.parse().expect("MILLSTREAM_SEEDS is a number"))
+}
+
 #[test]
 fn what_was_acknowledged_survives_any_crash() {
-    let seen = campaign(0..2_000).unwrap_or_else(|e| panic!("{e}"));
+    let seen = campaign(0..seeds().max(2_000)).unwrap_or_else(|e| panic!("{e}"));
     assert!(seen.commits > 5_000 && seen.crashes > 2_000, "{seen:?}");
     assert!(seen.undecided_kept > 20 && seen.undecided_lost > 200, "{seen:?}");
     assert!(seen.full > 100 && seen.broken > 100 && seen.deleted > 1_000, "{seen:?}");

@@ -132,10 +132,10 @@ fn session_model(script: &[Step], lateness: i64, gap: i64) -> Vec<Vec<Line>> {
 
 fn merge_all(sessions: &mut Vec<Open>) {
     loop {
-        let pairs = (0..sessions.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+        let mut pairs = (0..sessions.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
         let touching =
             |&(a, b): &(usize, usize)| sessions[a].start <= sessions[b].end && sessions[b].start <= sessions[a].end;
-        let Some((a, b)) = { pairs }.find(touching) else { return };
+        let Some((a, b)) = pairs.find(touching) else { return };
         let from = sessions.remove(a);
         let into = &mut sessions[b];
         (into.start, into.end) = (into.start.min(from.start), into.end.max(from.end));

@@ -1,0 +1,5 @@
+//! Jobs run whole: a scripted source, an outside world that survives the job, and what must hold.
+
+mod restart;
+mod running;
+mod world;

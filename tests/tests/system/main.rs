@@ -1,0 +1,14 @@
+//! The whole system, as a child process: golden answers, kills at random moments and at every named
+//! failpoint, planted mistakes that must be caught, bad input, bad state, logs, and a state folder that
+//! an earlier build has written.
+
+mod bad_input;
+mod bad_state;
+mod data;
+mod fixture;
+mod golden;
+mod harness;
+mod idle;
+mod kill;
+mod logs;
+mod sabotage;
