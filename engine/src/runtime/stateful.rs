@@ -255,6 +255,8 @@ impl Run {
             batch.origin = None;
             batch.charge = Some(Charge::new(batch.rows.get_array_memory_size() as u64, &self.around.shared.alive));
             self.outlets[port].send(epoch, batch);
+            // Also where nothing came in: windows that close by the clock are to be saved and published.
+            self.around.shared.set_dirty();
         }
     }
 

@@ -165,10 +165,6 @@ impl Scene {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-    /// The pipeline file.
-    pub fn pipeline(&self) -> &Path {
-        &self.pipeline
-    }
     /// Writes a file.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).expect("a temporary file");
