@@ -20,7 +20,8 @@ impl Kind for FileSourceKind {
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         let config: FileSourceConfig = build.config()?;
         let schema = build.source_schema(own_columns(&config.format))?;
-        let source = FileSource::new(config, build.access.clone(), Arc::clone(&schema));
+        let source =
+            FileSource::new(config, build.access.clone(), Arc::clone(&schema)).with_events(Arc::clone(&build.events));
         build.source(Arc::new(source), schema);
         Ok(())
     }

@@ -17,7 +17,7 @@ name: grep-errors
 nodes:
   lines: { kind: stdin, format: text }
   errors: { kind: filter, from: lines, where: \"value LIKE '%ERROR%'\" }
-  out: { kind: stdout, from: errors, format: text, guarantee: at_least_once }
+  out: { kind: stdout, from: errors, format: text, guarantee: at_most_once }
 ";
 
 impl Kind for StdinKind {
