@@ -283,21 +283,14 @@ fn many_bad_rows_leave_one_batch() {
 #[test]
 fn conjunctions_agree_with_a_model() {
     let seed = fastrand::u64(..);
-    println!("seed {seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     for _ in 0..50 {
         let n = rng.usize(1..300);
-        let mut cell = || {
-            if rng.u8(..) < 40 { None } else { Some(rng.i64(-5..5)) }
+        let mut cells = || -> Vec<Option<i64>> {
+            let mut cell = |_| if rng.u8(..) < 40 { None } else { Some(rng.i64(-5..5)) };
+            (0..n).map(&mut cell).collect()
         };
-        let (a, b, c): (Vec<_>, Vec<_>, Vec<_>) = (0..n)
-            .map(|_| (cell(), cell(), cell()))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .fold(Default::default(), |(mut a, mut b, mut c): (Vec<_>, Vec<_>, Vec<_>), (x, y, z)| {
-                (a.push(x), b.push(y), c.push(z));
-                (a, b, c)
-            });
+        let (a, b, c) = (cells(), cells(), cells());
         let (x, y) = (rng.i64(-5..5), rng.i64(-5..5));
         let sql = format!("a > {x} AND b <= {y} AND 10 / c < 4");
         let columns = [("a", &a), ("b", &b), ("c", &c)]
