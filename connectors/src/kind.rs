@@ -231,6 +231,18 @@ pub fn entry<C: schemars::JsonSchema>(name: &str, role: Role, inputs: Inputs, ex
     }
 }
 
+/// Narrows the schema of a config with a `format` to the formats that the kind can use, so that forms and
+/// reference pages offer no other.
+///
+/// # Panics
+/// When the config has no `format`, or the schema of formats no longer begins with their names.
+pub fn with_formats(mut info: KindInfo, formats: &[&str]) -> KindInfo {
+    let names =
+        info.config.pointer_mut("/$defs/Format/oneOf/0/enum").expect("the schema of formats begins with their names");
+    *names = formats.into();
+    info
+}
+
 /// Adds keys common to all nodes that make sense for the kind.
 pub fn allowing(mut info: KindInfo, keys: &[&str]) -> KindInfo {
     info.common.extend(keys.iter().map(|k| k.to_string()));

@@ -140,6 +140,8 @@ fn pages_say_types_values_and_nested_options() {
     assert!(row("path").contains("required"), "{sink}");
     assert!(row("roll.size").contains("`128MiB`"), "{sink}");
     assert!(row("compression").contains("`gzip`"), "{sink}");
+    assert!(row("format").contains("`parquet` or `{ csv: … }`"), "{sink}");
+    assert!(!page("stdin").contains("parquet"), "{}", page("stdin"));
     assert!(sink.contains("  - `zstd`: Zstandard."), "{sink}");
     assert!(page("redact").contains("| `custom[].regex`"), "{}", page("redact"));
     assert!(page("route").contains("| `node.else` "), "{}", page("route"));

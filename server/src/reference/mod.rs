@@ -89,11 +89,15 @@ pub fn index(catalogue: &Catalogue) -> String {
 
 /// The codes of the problems that a pipeline file can have.
 pub fn errors() -> String {
-    let mut page = String::from(
-        "# Problems in pipeline files\n\nEvery problem has a code, a place in the file, what was found, what was \
-         expected and, where there is\none, a way out. `millstream check FILE` finds all of them without running anything; \
-         with `--json` each is one\nline for programs. Codes never change their meaning.\n\n",
-    );
+    let mut page = String::from("# Problems in pipeline files\n\n");
+    page.push_str(&text::filled(
+        0,
+        "",
+        "Every problem has a code, a place in the file, what was found, what was expected and, where there is one, \
+         a way out. `millstream check FILE` finds them without running anything; with `--json` each is one line for \
+         programs. Codes that begin otherwise come from the engine or a connector, in the same form.",
+    ));
+    page.push('\n');
     for (code, says) in millstream_pipelines::codes::ALL {
         page.push_str(&bullet(0, &format!("`{code}`: {says}")));
     }
@@ -130,7 +134,12 @@ fn ports(kind: &KindInfo) -> String {
         rows.push(vec!["`node.NAME`".into(), format!("one port for each entry of `{key}`")]);
     }
     rows.extend(own.map(|(port, holds)| vec![format!("`{port}`"), holds.to_string()]));
-    rows.push(vec!["`node.errors`".into(), "rows that it refused, each with the reason and where it came from".into()]);
+    let refused = match kind.role {
+        // What a sink cannot write stops it or is a dead letter; only the filter in front of it has a port.
+        Role::Sink => "rows for which `where` cannot be computed, each with the reason",
+        _ => "rows that it refused, each with the reason and where it came from",
+    };
+    rows.push(vec!["`node.errors`".into(), refused.into()]);
     table(&["from", "holds"], &rows)
 }
 

@@ -21,7 +21,7 @@ struct Entry {
 pub fn section(config: &Value) -> String {
     let reader = Reader { defs: &config["$defs"] };
     let mut entries = Vec::new();
-    reader.object("", config, None, DEPTH_MAX, &mut entries);
+    reader.object("", config, None, false, DEPTH_MAX, &mut entries);
     if entries.is_empty() {
         return "None of its own.\n".into();
     }
@@ -60,24 +60,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The options of an object. `given` is the default of the whole object, which goes before those of its parts.
-    fn object(&self, prefix: &str, schema: &'a Value, given: Option<&'a Value>, depth: usize, out: &mut Vec<Entry>) {
+    /// The options of an object. `given` is the default of the whole object, which goes before those of its parts;
+    /// `alternative` says that the object is one form of several.
+    fn object(
+        &self,
+        prefix: &str,
+        schema: &'a Value,
+        given: Option<&'a Value>,
+        alternative: bool,
+        depth: usize,
+        out: &mut Vec<Entry>,
+    ) {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, property) in properties(schema) {
-            let required = required.contains(&name.as_str());
+            // The key of one form among others is the form.
+            let required = required.contains(&name.as_str()) && !(alternative && properties(schema).count() == 1);
             let path = format!("{prefix}{name}");
             let default = given.and_then(|g| g.get(name)).or(property.get("default"));
             out.push(self.entry(path.clone(), property, required, default));
             if depth == 0 {
                 continue;
             }
-            for form in self.forms(property) {
+            let forms = self.forms(property);
+            let several = forms.len() > 1;
+            for form in forms {
                 let (prefix, inner) = match form.get("items") {
                     Some(items) => (format!("{path}[]."), self.resolved(items)),
                     None => (format!("{path}."), form),
                 };
-                self.object(&prefix, inner, default.filter(|d| d.is_object()), depth - 1, out);
+                self.object(&prefix, inner, default.filter(|d| d.is_object()), several, depth - 1, out);
             }
         }
     }
@@ -134,7 +146,10 @@ impl<'a> Reader<'a> {
             Some("object") if form["additionalProperties"].is_object() => {
                 format!("map of {}", self.kind(&form["additionalProperties"]))
             }
-            Some("object") => "options".into(),
+            Some("object") => match properties(form).next() {
+                Some((only, _)) if properties(form).count() == 1 => format!("`{{ {only}: … }}`"),
+                _ => "options".into(),
+            },
             Some("string") if form["maxLength"] == 1 => "character".into(),
             Some("integer" | "number") => match form["minimum"].as_f64() {
                 Some(least) if least > 0.0 => format!("number, at least {least}"),
