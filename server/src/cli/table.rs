@@ -54,6 +54,14 @@ impl Table {
         lines
     }
 
+    /// Takes the last drawing off the screen, so that lines can be printed in its place.
+    pub fn erase(&mut self) -> String {
+        match std::mem::take(&mut self.lines) {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\r\x1b[J"),
+        }
+    }
+
     /// The table drawn over its last drawing.
     pub fn redraw(&mut self, status: &Status, elapsed: Duration, colour: bool) -> String {
         let lines = self.render(status, elapsed);
