@@ -32,4 +32,5 @@ mod watch;
 mod worker;
 
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
+pub(crate) use job::Watch;
 pub use watch::Watched;
