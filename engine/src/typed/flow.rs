@@ -171,7 +171,11 @@ impl<T: Row> Stream<T> {
     ///     Ok(batch.filter(&even))
     /// });
     /// ```
-    pub fn map_batches<U: Row>(&self, name: &str, map: impl Fn(Batch) -> Result<Batch> + Send + Sync + 'static) -> Stream<U> {
+    pub fn map_batches<U: Row>(
+        &self,
+        name: &str,
+        map: impl Fn(Batch) -> Result<Batch> + Send + Sync + 'static,
+    ) -> Stream<U> {
         let map = Arc::new(map);
         self.stage(name, move || MapBatches { map: Arc::clone(&map), schema: U::schema() })
     }
@@ -226,7 +230,8 @@ impl<T: Row, K: Key> Keyed<T, K> {
         U: Row,
     {
         let run = Arc::new(run);
-        let make = move |_: &[SchemaRef]| Ok(Box::new(Stateful::<T, U, S, _>::new(Arc::clone(&run))) as Box<dyn Operator>);
+        let make =
+            move |_: &[SchemaRef]| Ok(Box::new(Stateful::<T, U, S, _>::new(Arc::clone(&run))) as Box<dyn Operator>);
         let work = Work::Operator {
             factory: Arc::new(make),
             reads: vec![Reads::All],
@@ -237,9 +242,17 @@ impl<T: Row, K: Key> Keyed<T, K> {
         let pipeline = &mut locked.pipeline;
         claim(pipeline, name);
         if T::schema().index_of(KEY).is_ok() {
-            pipeline.problem(Problem::error("FLOW-KEY", format!("rows with a field `{KEY}` cannot be keyed")).at(Place::node(name)));
+            pipeline.problem(
+                Problem::error("FLOW-KEY", format!("rows with a field `{KEY}` cannot be keyed")).at(Place::node(name)),
+            );
         }
-        let keyed = pipeline.stage(name, Input::from(self.stream.node), keyed_schema::<T>(), Reads::All, Arc::clone(&self.make));
+        let keyed = pipeline.stage(
+            name,
+            Input::from(self.stream.node),
+            keyed_schema::<T>(),
+            Reads::All,
+            Arc::clone(&self.make),
+        );
         let input = Input::from(keyed).by(vec![KEY.into()]);
         let node = pipeline.operator(name, "stateful", vec![input], vec![U::schema()], work);
         drop(locked);

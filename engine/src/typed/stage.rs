@@ -68,7 +68,12 @@ where
         let take = |a: &dyn Array| compute::take(a, &from, None).expect("indices lie in the batch");
         let origin = |o: &Origin| {
             let positions: UInt64Array = take(&o.positions).as_primitive::<UInt64Type>().clone();
-            Origin { positions, source: Arc::clone(&o.source), partition: Arc::clone(&o.partition), slab: o.slab.clone() }
+            Origin {
+                positions,
+                source: Arc::clone(&o.source),
+                partition: Arc::clone(&o.partition),
+                slab: o.slab.clone(),
+            }
         };
         let made = Batch {
             rows: U::to_batch(&rows),
@@ -92,7 +97,8 @@ impl<F: Fn(Batch) -> Result<Batch> + 'static> Stage for MapBatches<F> {
         let before = batch.len();
         let made = (self.map)(batch)?;
         let actual = made.schema();
-        let types = |s: &SchemaRef| s.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
+        let types =
+            |s: &SchemaRef| s.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect::<Vec<_>>();
         if types(&actual) != types(&self.schema) {
             return Err(Problem::error("FLOW-SCHEMA", "the closure returned other columns than the row type has")
                 .found(describe(&actual))

@@ -102,16 +102,20 @@ where
     fn restore(&mut self, block: StateBlock, groups: &KeyGroups) -> Result<()> {
         let Change::Rows(rows) = &block.change else { return Ok(()) };
         let group = stored::<UInt8Array>(rows.columns().first())?;
-        let (key, state) = (stored::<BinaryArray>(rows.column_by_name("key"))?, stored::<StringArray>(rows.column_by_name("state"))?);
+        let (key, state) =
+            (stored::<BinaryArray>(rows.column_by_name("key"))?, stored::<StringArray>(rows.column_by_name("state"))?);
         for row in (0..rows.num_rows()).filter(|r| groups.contains(group.value(*r))) {
             if state.is_null(row) {
                 self.states.remove(key.value(row));
                 continue;
             }
             let read = serde_json::from_str(state.value(row)).map_err(|e| {
-                Problem::error("STATEFUL-STATE", format!("the checkpoint holds a state that the state type cannot read: {e}"))
-                    .found(state.value(row))
-                    .help("give new fields a default (`#[serde(default)]`), or the node another name")
+                Problem::error(
+                    "STATEFUL-STATE",
+                    format!("the checkpoint holds a state that the state type cannot read: {e}"),
+                )
+                .found(state.value(row))
+                .help("give new fields a default (`#[serde(default)]`), or the node another name")
             })?;
             self.states.insert(key.value(row).into(), read);
         }

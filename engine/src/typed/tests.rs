@@ -57,7 +57,8 @@ fn rows_come_back_as_they_went() {
         maybe_text: Some(String::new()),
         maybe_at: Some(Micros(-1)),
     };
-    let empty = Everything { maybe_n: None, maybe_x: None, maybe_yes: None, maybe_text: None, maybe_at: None, ..full.clone() };
+    let empty =
+        Everything { maybe_n: None, maybe_x: None, maybe_yes: None, maybe_text: None, maybe_at: None, ..full.clone() };
     let rows = vec![full.clone(), empty, full];
     let batch = Everything::to_batch(&rows);
     assert_eq!(batch.schema(), Everything::schema());
@@ -189,9 +190,9 @@ fn stages_work_row_by_row_and_subscribers_see_them() {
     let (feed, lines) = channel::<Word>(8);
     let (sink, long) = collect::<Count>();
     let flow = Flow::new("stages");
-    let words = flow.channel("lines", lines).flat_map("split", |line: Word| {
-        line.word.split(' ').filter(|w| !w.is_empty()).map(word).collect::<Vec<_>>()
-    });
+    let words = flow
+        .channel("lines", lines)
+        .flat_map("split", |line: Word| line.word.split(' ').filter(|w| !w.is_empty()).map(word).collect::<Vec<_>>());
     let lengths = words.map("length", |w| Count { count: i64::try_from(w.word.len()).unwrap(), word: w.word });
     let view = lengths.subscribe();
     let odd = lengths.filter("long", |c| c.count > 2);
