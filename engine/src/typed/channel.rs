@@ -29,8 +29,14 @@ impl<T> Clone for Feed<T> {
 }
 
 /// A row that could not be sent, since the pipeline that read the channel is gone.
-#[derive(Debug)]
 pub struct Closed<T>(pub T);
+
+/// Without the row, so that `?` works for rows of any type.
+impl<T> std::fmt::Debug for Closed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closed(..)")
+    }
+}
 
 impl<T> std::fmt::Display for Closed<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,7 +44,7 @@ impl<T> std::fmt::Display for Closed<T> {
     }
 }
 
-impl<T: std::fmt::Debug> std::error::Error for Closed<T> {}
+impl<T> std::error::Error for Closed<T> {}
 
 impl<T: Row> Feed<T> {
     /// Sends a row; waits for as long as the queue is full, also while no job reads it.
