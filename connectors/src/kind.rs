@@ -44,6 +44,10 @@ pub struct Port {
     pub stream: Stream,
 }
 
+/// Hears of what a job noticed and went on from: a file that was cut, a position given up.
+/// Called from the threads of the job, so it must not block.
+pub type Events = Arc<dyn Fn(Problem) + Send + Sync>;
+
 /// Everything a kind needs to build one node, and where it puts what it built.
 pub struct Build<'a> {
     /// The node as it stands in the file, with references resolved.
@@ -56,6 +60,8 @@ pub struct Build<'a> {
     pub access: &'a Access,
     /// How many workers the job will have.
     pub workers: usize,
+    /// Hears of what the node notices while it runs; adds the node's name.
+    pub events: Events,
     /// Ports that some other node reads.
     pub read: Vec<String>,
     /// What it has put out so far.
@@ -223,6 +229,18 @@ pub fn entry<C: schemars::JsonSchema>(name: &str, role: Role, inputs: Inputs, ex
         config,
         example: example.into(),
     }
+}
+
+/// Narrows the schema of a config with a `format` to the formats that the kind can use, so that forms and
+/// reference pages offer no other.
+///
+/// # Panics
+/// When the config has no `format`, or the schema of formats no longer begins with their names.
+pub fn with_formats(mut info: KindInfo, formats: &[&str]) -> KindInfo {
+    let names =
+        info.config.pointer_mut("/$defs/Format/oneOf/0/enum").expect("the schema of formats begins with their names");
+    *names = formats.into();
+    info
 }
 
 /// Adds keys common to all nodes that make sense for the kind.

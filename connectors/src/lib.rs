@@ -16,6 +16,6 @@ pub mod schema;
 pub mod stdio;
 pub mod transforms;
 
-pub use kind::{Build, Kind};
+pub use kind::{Build, Events, Kind};
 pub use load::{LoadOptions, Loaded, load};
 pub use registry::Registry;

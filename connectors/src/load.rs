@@ -9,7 +9,7 @@
 //! error, since its findings would be echoes.
 
 use crate::file::Access;
-use crate::kind::{Build, Port, Stream};
+use crate::kind::{Build, Events, Port, Stream};
 use crate::registry::Registry;
 use millstream::dead;
 use millstream::plan::{ERRORS, Input, OnError, Pipeline, Work};
@@ -18,6 +18,7 @@ use millstream_pipelines::document::{self, Inputs, Node, NodeRef};
 use millstream_pipelines::{Document, Secret, check, graph};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What loading needs beside the file.
@@ -30,11 +31,19 @@ pub struct LoadOptions<'a> {
     pub secrets: &'a dyn Fn(&str) -> Option<Secret>,
     /// How many workers the job will have.
     pub workers: usize,
+    /// Hears of what nodes notice while the job runs; each problem names its node.
+    pub events: Events,
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        LoadOptions { parameters: BTreeMap::new(), env: &|_| None, secrets: &|_| None, workers: 1 }
+        LoadOptions {
+            parameters: BTreeMap::new(),
+            env: &|_| None,
+            secrets: &|_| None,
+            workers: 1,
+            events: Arc::new(|_| {}),
+        }
     }
 }
 
@@ -83,6 +92,7 @@ pub fn load_document(
         registry,
         access: Access::new(base),
         workers: options.workers,
+        events: &options.events,
         pipeline: Pipeline::new(document.name.clone()),
         built: BTreeMap::new(),
     };
@@ -119,6 +129,12 @@ fn locate(document: &Document, mut problem: Problem) -> Problem {
     problem
 }
 
+/// The same listener, told which node speaks.
+fn named(events: &Events, node: &str) -> Events {
+    let (events, node) = (Arc::clone(events), node.to_string());
+    Arc::new(move |problem| events(problem.node(&*node)))
+}
+
 struct Built {
     ports: Vec<Port>,
     /// The nodes of the graph that can refuse rows.
@@ -130,6 +146,7 @@ struct Loader<'a> {
     registry: &'a Registry,
     access: Access,
     workers: usize,
+    events: &'a Events,
     pipeline: Pipeline,
     built: BTreeMap<String, Built>,
 }
@@ -181,6 +198,7 @@ impl Loader<'_> {
             pipeline: &mut self.pipeline,
             access: &self.access,
             workers: self.workers,
+            events: named(self.events, &node.name),
             read,
             ports: Vec::new(),
         };

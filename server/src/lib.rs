@@ -12,5 +12,6 @@
 //! 130 = stopped by a second Ctrl-C.
 
 pub mod cli;
+pub mod reference;
 
 pub use cli::cli_main;

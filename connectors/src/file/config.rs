@@ -68,7 +68,7 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// By a file's first bytes.
+    /// What fits: by a file's first bytes when reading, by the format when writing.
     #[default]
     Auto,
     /// Not at all.

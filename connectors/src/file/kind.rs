@@ -2,7 +2,7 @@
 
 use super::{FileSinkConfig, FileSinkFactory, FileSource, FileSourceConfig};
 use crate::format::Format;
-use crate::kind::{Build, Kind, entry};
+use crate::kind::{Build, Kind, entry, with_formats};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream::Problem;
 use millstream_pipelines::catalogue::{Inputs, KindInfo, Role};
@@ -20,7 +20,8 @@ impl Kind for FileSourceKind {
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         let config: FileSourceConfig = build.config()?;
         let schema = build.source_schema(own_columns(&config.format))?;
-        let source = FileSource::new(config, build.access.clone(), Arc::clone(&schema));
+        let source =
+            FileSource::new(config, build.access.clone(), Arc::clone(&schema)).with_events(Arc::clone(&build.events));
         build.source(Arc::new(source), schema);
         Ok(())
     }
@@ -28,7 +29,8 @@ impl Kind for FileSourceKind {
 
 impl Kind for FileSinkKind {
     fn info(&self) -> KindInfo {
-        entry::<FileSinkConfig>("file_sink", Role::Sink, Inputs::One, include_str!("sink.example.yaml"))
+        let info = entry::<FileSinkConfig>("file_sink", Role::Sink, Inputs::One, include_str!("sink.example.yaml"));
+        with_formats(info, &["text", "ndjson", "csv", "parquet"])
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
         let config: FileSinkConfig = build.config()?;

@@ -28,4 +28,4 @@ mod tests;
 pub use config::{FileSinkConfig, FileSourceConfig};
 pub use open::Access;
 pub use sink::FileSinkFactory;
-pub use source::{Events, FileSource};
+pub use source::FileSource;

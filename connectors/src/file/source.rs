@@ -8,6 +8,7 @@ use super::identity::{FilePosition, Identity};
 use super::open::Access;
 use super::rows::RowsReader;
 use crate::format::{DecodeOptions, Format};
+use crate::kind::Events;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream::connect::{Decoder, PartitionId, Position, Reader, Source};
 use millstream::{Place, Problem, Result};
@@ -17,9 +18,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-
-/// Hears of what a source noticed and went on from: a file that was cut, a position given up.
-pub type Events = Arc<dyn Fn(Problem) + Send + Sync>;
 
 /// Reads the files of some paths and patterns; each path is one partition.
 pub struct FileSource {

@@ -2,7 +2,7 @@
 
 use super::config::{StdinConfig, StdoutConfig};
 use super::{Stdin, Stdout};
-use crate::kind::{Build, Kind, entry};
+use crate::kind::{Build, Kind, entry, with_formats};
 use millstream::Problem;
 use millstream_pipelines::catalogue::{Guarantee, Inputs, KindInfo, Role};
 use std::sync::Arc;
@@ -12,18 +12,21 @@ pub struct StdinKind;
 /// `stdout`.
 pub struct StdoutKind;
 
+/// Formats of whole files do not fit a pipe.
+const LINES: [&str; 3] = ["text", "ndjson", "csv"];
+
 const EXAMPLE: &str = "version: 1
 name: grep-errors
 nodes:
   lines: { kind: stdin, format: text }
   errors: { kind: filter, from: lines, where: \"value LIKE '%ERROR%'\" }
-  out: { kind: stdout, from: errors, format: text, guarantee: at_least_once }
+  out: { kind: stdout, from: errors, format: text, guarantee: at_most_once }
 ";
 
 impl Kind for StdinKind {
     fn info(&self) -> KindInfo {
         // What was read from a pipe cannot be read again.
-        let info = entry::<StdinConfig>("stdin", Role::Source, Inputs::None, EXAMPLE);
+        let info = with_formats(entry::<StdinConfig>("stdin", Role::Source, Inputs::None, EXAMPLE), &LINES);
         KindInfo { guarantee: Guarantee::AtMostOnce, ..info }
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {
@@ -37,7 +40,7 @@ impl Kind for StdinKind {
 
 impl Kind for StdoutKind {
     fn info(&self) -> KindInfo {
-        let info = entry::<StdoutConfig>("stdout", Role::Sink, Inputs::One, EXAMPLE);
+        let info = with_formats(entry::<StdoutConfig>("stdout", Role::Sink, Inputs::One, EXAMPLE), &LINES);
         KindInfo { guarantee: Guarantee::AtLeastOnce, ..info }
     }
     fn build(&self, build: &mut Build<'_>) -> Result<(), Vec<Problem>> {

@@ -57,7 +57,7 @@ name: only-errors
 nodes:
   lines: { kind: stdin, format: ndjson, schema: { level: string, msg: string } }
   errors: { kind: filter, from: lines, where: level = 'ERROR' }
-  out: { kind: stdout, from: errors, guarantee: at_least_once }
+  out: { kind: stdout, from: errors, guarantee: at_most_once }
 ",
         );
         allowing(info, &["where", "event_time"])
@@ -100,7 +100,7 @@ nodes:
     kind: select
     from: orders
     columns: { id: id, total: price * pieces }
-  out: { kind: stdout, from: totals, guarantee: at_least_once }
+  out: { kind: stdout, from: totals, guarantee: at_most_once }
 ",
         );
         allowing(info, &["event_time"])
@@ -171,7 +171,7 @@ nodes:
       FROM tumble(e, ts, INTERVAL '1 minute')
       WHERE level = 'ERROR'
       GROUP BY svc, window_start, window_end
-  out: { kind: stdout, from: counts, guarantee: at_least_once }
+  out: { kind: stdout, from: counts, guarantee: at_most_once }
 ",
         );
         info.ports.push("late".into());
@@ -280,7 +280,7 @@ nodes:
     every: 1m
     by: [region]
     select: { sales: count(*), total: sum(amount) }
-  out: { kind: stdout, from: per_minute, guarantee: at_least_once }
+  out: { kind: stdout, from: per_minute, guarantee: at_most_once }
 ",
         );
         info.ports.push("late".into());
@@ -456,7 +456,7 @@ name: each-order-once
 nodes:
   orders: { kind: stdin, format: ndjson, schema: { id: int64!, amount: float64 } }
   once: { kind: dedupe, from: orders, by: [id], max_keys: 100000 }
-  out: { kind: stdout, from: once, guarantee: at_least_once }
+  out: { kind: stdout, from: once, guarantee: at_most_once }
 ",
         )
     }

@@ -3,6 +3,7 @@
 use super::args::Components;
 use super::print::Print;
 use super::{Failure, Outcome};
+use crate::reference;
 use millstream::Problem;
 use millstream::problem::nearest;
 use millstream_connectors::Registry;
@@ -27,40 +28,12 @@ pub fn components(args: &Components, registry: &Registry, print: &Print) -> Outc
         print.problem(&problem);
         return Err(Failure::Given);
     };
-    print.result(|| page(kind), || json(kind));
+    print.result(|| reference::page(kind).trim_end().to_string(), || json(kind));
     Ok(())
 }
 
 fn json(kind: &KindInfo) -> serde_json::Value {
     serde_json::to_value(kind).expect("the catalogue is JSON")
-}
-
-/// All about one kind, as Markdown.
-pub fn page(kind: &KindInfo) -> String {
-    let mut page = format!("# {}\n\n{}\n\n## Options\n\n", kind.name, kind.docs);
-    let required: Vec<&str> =
-        kind.config["required"].as_array().into_iter().flatten().filter_map(|r| r.as_str()).collect();
-    let properties = kind.config["properties"].as_object();
-    for (name, schema) in properties.into_iter().flatten() {
-        let text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
-        let default = match &schema["default"] {
-            serde_json::Value::Null => String::new(),
-            value => format!(" Default `{}`.", value.as_str().map_or_else(|| value.to_string(), str::to_string)),
-        };
-        let need = if required.contains(&name.as_str()) { " (required)" } else { "" };
-        page.push_str(&format!("- `{name}`{need}: {text}{default}\n"));
-    }
-    if properties.is_none_or(|p| p.is_empty()) {
-        page.push_str("None of its own.\n");
-    }
-    if !kind.common.is_empty() {
-        page.push_str(&format!(
-            "\nKeys common to all nodes that it takes: {}.\n",
-            kind.common.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
-        ));
-    }
-    page.push_str(&format!("\n## Example\n\n```yaml\n{}\n```\n", kind.example.trim_end()));
-    page
 }
 
 /// `millstream schema`.

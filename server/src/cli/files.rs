@@ -4,17 +4,29 @@ use super::args::{Given, StateDir};
 use super::print::Print;
 use super::{Failure, Outcome};
 use millstream::problem::{Place, Problem};
-use millstream_connectors::{LoadOptions, Loaded, Registry, load};
+use millstream_connectors::{Events, LoadOptions, Loaded, Registry, load};
 use millstream_pipelines::{Document, Secret, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Reads, checks and plans a file; prints what is wrong with it.
+/// Reads, checks and plans a file that is not going to run; prints what is wrong with it.
 pub fn loaded(given: &Given, workers: usize, registry: &Registry, print: &Print) -> Result<Loaded, Failure> {
+    loaded_to_run(given, workers, registry, Arc::new(|_| {}), print)
+}
+
+/// [`loaded`] for a file that is going to run: `events` hears of what its nodes notice.
+pub fn loaded_to_run(
+    given: &Given,
+    workers: usize,
+    registry: &Registry,
+    events: Events,
+    print: &Print,
+) -> Result<Loaded, Failure> {
     let bytes = read(&given.file, print)?;
     let parameters = parameters(&given.parameters, print)?;
     let file = given.file.display().to_string();
-    let options = LoadOptions { parameters, env: &|name| std::env::var(name).ok(), secrets: &secret, workers };
+    let options = LoadOptions { parameters, env: &|name| std::env::var(name).ok(), secrets: &secret, workers, events };
     match load(&file, &bytes, registry, &options) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {

@@ -4,12 +4,13 @@ use super::args::Run;
 use super::print::Print;
 use super::table::{self, Table};
 use super::{Failure, Outcome, files, metrics, signals};
+use millstream::Problem;
 use millstream::runtime::{Job, JobState, Resume, Runtime, Stop};
 use millstream_connectors::Registry;
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// How often the table is drawn on a terminal.
@@ -20,7 +21,10 @@ const LINE: Duration = Duration::from_secs(5);
 /// `millstream run FILE`.
 pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     let workers = usize::from(args.workers);
-    let loaded = files::loaded(&args.given, workers, registry, print)?;
+    let (tell, heard) = mpsc::channel();
+    // Nobody listens any more once the job has ended.
+    let events = Arc::new(move |problem| drop(tell.send(problem)));
+    let loaded = files::loaded_to_run(&args.given, workers, registry, events, print)?;
     print.problems(&loaded.notes, Some(&loaded.document.source));
     let dir = files::state_dir(&args.given.file, &args.state, &loaded.document.name);
     if args.fresh {
@@ -41,11 +45,11 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
         None => None,
     };
     let began = Instant::now();
-    let state = watch(&job, args, print, began)?;
+    let state = watch(&job, args, print, began, &heard)?;
     finish(&job, &state, args, print, began)
 }
 
-fn start(pipeline: &millstream::plan::Pipeline, dir: &Path, workers: usize) -> Result<Job, Vec<millstream::Problem>> {
+fn start(pipeline: &millstream::plan::Pipeline, dir: &Path, workers: usize) -> Result<Job, Vec<Problem>> {
     let store =
         millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
     let runtime = Runtime::builder().workers(workers).store(store).build().map_err(|p| vec![p])?;
@@ -82,13 +86,23 @@ fn ago(age: Duration) -> String {
 }
 
 /// Shows the job until it ends; passes on the user's wish to end it.
-fn watch(job: &Job, args: &Run, print: &Print, began: Instant) -> Result<JobState, Failure> {
+fn watch(
+    job: &Job,
+    args: &Run,
+    print: &Print,
+    began: Instant,
+    heard: &mpsc::Receiver<Problem>,
+) -> Result<JobState, Failure> {
     let mut table = Table::new();
     let live = print.terminal && !print.json && !args.quiet;
     let mut drawn = Instant::now();
     let mut asked = 0;
     loop {
-        if let Some(state) = job.wait_timeout(Duration::from_millis(25)) {
+        let ended = job.wait_timeout(Duration::from_millis(25));
+        if pass_on(heard, &mut table, print) && live && ended.is_none() {
+            draw(&mut table, job, print, began);
+        }
+        if let Some(state) = ended {
             if live {
                 draw(&mut table, job, print, began);
             }
@@ -118,6 +132,17 @@ fn watch(job: &Job, args: &Run, print: &Print, began: Instant) -> Result<JobStat
             line(job, print, began);
         }
     }
+}
+
+/// Prints what nodes noticed, above the table; true when there was something.
+fn pass_on(heard: &mpsc::Receiver<Problem>, table: &mut Table, print: &Print) -> bool {
+    let mut any = false;
+    for problem in heard.try_iter() {
+        let _ = std::io::stderr().write_all(table.erase().as_bytes());
+        print.problem(&problem);
+        any = true;
+    }
+    any
 }
 
 fn draw(table: &mut Table, job: &Job, print: &Print, began: Instant) {

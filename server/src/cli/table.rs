@@ -54,6 +54,14 @@ impl Table {
         lines
     }
 
+    /// Takes the last drawing off the screen, so that lines can be printed in its place.
+    pub fn erase(&mut self) -> String {
+        match std::mem::take(&mut self.lines) {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\r\x1b[J"),
+        }
+    }
+
     /// The table drawn over its last drawing.
     pub fn redraw(&mut self, status: &Status, elapsed: Duration, colour: bool) -> String {
         let lines = self.render(status, elapsed);
@@ -96,7 +104,7 @@ pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

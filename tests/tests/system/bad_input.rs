@@ -138,7 +138,7 @@ guarantee: exactly_once
 checkpoint: { every: 50ms }
 nodes:
   events: { kind: file_source, path: in/*.log, format: text, read: watch, poll: 10ms, rotate_wait: 200ms }
-  out: { kind: file_sink, from: events, path: out, format: text, roll: { every: 50ms } }
+  out: { kind: file_sink, from: events, path: out, format: text, roll: { rows: 1 } }
 ";
 
 fn append(file: &Path, lines: std::ops::Range<u32>) {
@@ -177,7 +177,8 @@ fn a_followed_file_is_rotated_truncated_and_deleted() {
     run.until("a new file after a deletion", || published(&scene, 400));
     append(&log, 400..450);
     run.until("a new file under the old name", || published(&scene, 450));
-    drop(run);
+    let ended = run.kill();
+    assert!(ended.stderr.contains("node events: FILE-TRUNCATED"), "{}", ended.stderr);
     // What is there has been read: a restart must not read it again.
     let mut again = scene.start(&How::workers(1));
     append(&log, 450..460);
