@@ -1,8 +1,10 @@
 //! A source that a program feeds: rows sent from code, through a bounded queue.
 //!
-//! What has been sent cannot be read again: rows that had reached no checkpoint are lost when the
-//! process dies, so a pipeline that reads a channel is at-most-once. A drained stop loses nothing that
-//! the job had taken; what still waits in the queue is there for the next job of the same process.
+//! What has been sent cannot be read again, so a pipeline that reads a channel is at-most-once: rows
+//! that had reached no checkpoint are lost when the job is killed, and a drained stop still loses those
+//! that had been read ahead and not yet entered the dataflow. Nothing is lost when the feed is closed
+//! and the job then ends by itself. What still waits in the queue is there for the next job of the same
+//! process.
 
 use super::row::Row;
 use crate::batch::{BATCH_ROWS, Batch};
@@ -65,7 +67,8 @@ pub struct Channel<T>(Arc<Mutex<Receiver<T>>>);
 
 /// A source from code: what goes into the [`Feed`] comes out of the [`Channel`], in order.
 ///
-/// At most `capacity` rows (at least 1) wait unread. Not replayable: at-most-once across a crash.
+/// At most `capacity` rows (at least 1) wait unread. Not replayable: at-most-once across a crash and a
+/// stop. To lose nothing, close every feed and wait for the job to end.
 pub fn channel<T: Row>(capacity: usize) -> (Feed<T>, Channel<T>) {
     let (send, receive) = sync_channel(capacity.max(1));
     (Feed(send), Channel(Arc::new(Mutex::new(receive))))
