@@ -66,9 +66,12 @@ pub(crate) fn discover(
         spawn("discover", move || {
             while !shared.poisoned() && shared.closing() == super::shared::NEVER {
                 match source.partitions() {
-                    // Sources take them over when an epoch ends: nothing else may be coming in.
-                    Ok(now) if all.add(now) => shared.wake_at(shared.clock.monotonic()),
-                    Ok(_) => {}
+                    Ok(now) => {
+                        if all.add(now) {
+                            // Sources take them over when an epoch ends: nothing else may be coming in.
+                            shared.wake_at(shared.clock.monotonic());
+                        }
+                    }
                     Err(problem) => return shared.fail(problem),
                 }
                 std::thread::park_timeout(DISCOVERY);
