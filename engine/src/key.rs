@@ -151,8 +151,8 @@ fn fold_column(column: &ArrayRef, out: &mut [u64]) -> Result<()> {
             let values = column.as_fixed_size_binary();
             fold(out, values.nulls(), |i, h| xxh3_64_with_seed(values.value(i), h));
         }
-        T::Decimal32(_, scale) => decimals::<Decimal32Type>(column, out, *scale, |v| i128::from(v)),
-        T::Decimal64(_, scale) => decimals::<Decimal64Type>(column, out, *scale, |v| i128::from(v)),
+        T::Decimal32(_, scale) => decimals::<Decimal32Type>(column, out, *scale, i128::from),
+        T::Decimal64(_, scale) => decimals::<Decimal64Type>(column, out, *scale, i128::from),
         T::Decimal128(_, scale) => decimals::<Decimal128Type>(column, out, *scale, |v| v),
         T::Decimal256(_, scale) => {
             let (values, scale) = (column.as_primitive::<Decimal256Type>(), *scale);

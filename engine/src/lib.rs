@@ -14,6 +14,7 @@
 //! * [`dead`]: dead letters.
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
 //! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
+//! * [`typed`]: pipelines over Rust structs and closures.
 //! * [`metrics`]: what a running job counts.
 //! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
@@ -36,6 +37,7 @@ pub mod runtime;
 pub mod sql;
 pub mod state;
 pub mod time;
+pub mod typed;
 pub mod window;
 
 pub use arrow;

@@ -341,10 +341,7 @@ fn push(column: &mut Column, text: &[u8]) -> Result<(), Fault> {
     Err(Fault("CSV-TYPE", message))
 }
 
-fn finite<T: std::str::FromStr>(text: &[u8], is_finite: impl Fn(T) -> bool) -> Option<T>
-where
-    T: Copy,
-{
+fn finite<T: std::str::FromStr + Copy>(text: &[u8], is_finite: impl Fn(T) -> bool) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|v| is_finite(*v))
 }
 

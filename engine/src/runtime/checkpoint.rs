@@ -350,7 +350,7 @@ impl Committer {
                 let _ = sender.send(Message::Base { id, base });
             });
         }
-        if self.newest % COLLECT == 0 {
+        if self.newest.is_multiple_of(COLLECT) {
             self.log.collect()?;
         }
         Ok(())

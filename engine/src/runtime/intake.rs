@@ -35,14 +35,16 @@ pub(crate) struct Partitions {
 }
 
 impl Partitions {
-    /// Adds those that are new.
-    fn add(&self, now: Vec<PartitionId>) {
+    /// Adds those that are new; true if there were any.
+    fn add(&self, now: Vec<PartitionId>) -> bool {
         let mut found = lock(&self.found);
+        let before = found.len();
         for partition in now {
             if !found.contains(&partition) {
                 found.push(partition);
             }
         }
+        found.len() > before
     }
     /// Those of one worker, from the `known`th of its own on.
     fn of(&self, worker: usize, workers: usize, known: usize) -> Vec<PartitionId> {
@@ -64,7 +66,12 @@ pub(crate) fn discover(
         spawn("discover", move || {
             while !shared.poisoned() && shared.closing() == super::shared::NEVER {
                 match source.partitions() {
-                    Ok(now) => all.add(now),
+                    // Sources take them over when an epoch ends: nothing else may be coming in.
+                    Ok(now) => {
+                        if all.add(now) {
+                            shared.wake_at(shared.clock.monotonic());
+                        }
+                    }
                     Err(problem) => return shared.fail(problem),
                 }
                 std::thread::park_timeout(DISCOVERY);
@@ -219,6 +226,8 @@ impl Intake {
             }
         });
         if changed {
+            // An epoch must end for the watermark to learn of it.
+            self.shared.wake_at(now);
             (self.wake)();
         }
     }

@@ -19,7 +19,7 @@ use crate::{Problem, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -656,9 +656,4 @@ impl Drop for Job {
             self.progress.wait_until(Some(Duration::from_secs(10)), |(_, end)| end.is_some());
         }
     }
-}
-
-/// A channel for a watch.
-pub(crate) fn watch_channel() -> (Sender<Watched>, Receiver<Watched>) {
-    channel()
 }

@@ -31,5 +31,6 @@ mod track;
 mod watch;
 mod worker;
 
+pub(crate) use job::Watch;
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
 pub use watch::Watched;

@@ -24,7 +24,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// What the sink's thread is told.
 pub(crate) enum Command {
     /// Rows of an epoch.
-    Write(Epoch, Batch),
+    Write(Epoch, Box<Batch>),
     /// Every epoch below has been handed over whole.
     Closed(Epoch),
     /// Make everything so far durable for this checkpoint.
@@ -82,7 +82,7 @@ pub(crate) fn build(input: Stream<'_, Epoch, Batch>, around: &AroundSpec, mailbo
                 let until = checkpoint.map_or(low, |c| c);
                 while let Some(entry) = stash.first_entry().filter(|e| *e.key() <= until) {
                     let (epoch, batches) = entry.remove_entry();
-                    batches.into_iter().for_each(|b| mailbox.push(Command::Write(epoch, b)));
+                    batches.into_iter().for_each(|b| mailbox.push(Command::Write(epoch, Box::new(b))));
                 }
                 if let Some(checkpoint) = checkpoint {
                     mailbox.push(Command::Prepare(checkpoint));

@@ -146,7 +146,11 @@ impl SourceOperator {
         }
         let target = shared.target();
         if target > self.epoch {
-            self.close_until(target);
+            if sabotage::planted("position_ahead") && target < shared.closing() {
+                self.close_ahead(target);
+            } else {
+                self.close_until(target);
+            }
             if !self.bounded {
                 self.assign();
             }
@@ -167,9 +171,6 @@ impl SourceOperator {
             });
             match taken {
                 Taken::Payload(partition, payload, position) => {
-                    if sabotage::planted("position_ahead") {
-                        self.close_ahead(&partition, &position);
-                    }
                     self.decode(&partition, payload);
                     if !(sabotage::planted("position_behind") && self.positions.contains_key(&partition)) {
                         self.positions.insert(partition, Saved { at: position, ended: false });
@@ -260,12 +261,19 @@ impl SourceOperator {
     }
 
     /// A planted mistake: a position is saved in the epoch before that of its rows.
-    fn close_ahead(&mut self, partition: &PartitionId, position: &crate::connect::Position) {
-        let target = self.around.shared.target();
-        if target > self.epoch && target < self.around.shared.closing() {
-            self.positions.insert(Arc::clone(partition), Saved { at: position.clone(), ended: false });
+    fn close_ahead(&mut self, target: Epoch) {
+        let taken = self.intake.take(false, |_| 0);
+        if let Taken::Payload(partition, payload, position) = taken {
+            self.positions.insert(Arc::clone(&partition), Saved { at: position, ended: false });
             self.close_until(target);
+            self.decode(&partition, payload);
+            return self.around.shared.set_dirty();
         }
+        if let Taken::Ended(partition, at) = taken {
+            self.positions.insert(partition, Saved { at, ended: true });
+            self.around.shared.set_dirty();
+        }
+        self.close_until(target);
     }
 
     /// Leaves the epochs before `target`.

@@ -119,7 +119,7 @@ impl Tracker {
 
     fn see(&mut self, epoch: Epoch, batch: &Batch) {
         let (Some(event_time), Some(origin)) = (&self.spec.event_time, &batch.origin) else { return };
-        let Some(greatest) = batch.column(&event_time.field).and_then(|c| greatest(c)) else { return };
+        let Some(greatest) = batch.column(&event_time.field).and_then(greatest) else { return };
         let watermark = greatest.saturating_sub(event_time.out_of_order);
         for reached in &self.spec.reached {
             let mut reached = reached.borrow_mut();

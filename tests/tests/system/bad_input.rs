@@ -138,7 +138,7 @@ guarantee: exactly_once
 checkpoint: { every: 50ms }
 nodes:
   events: { kind: file_source, path: in/*.log, format: text, read: watch, poll: 10ms, rotate_wait: 200ms }
-  out: { kind: file_sink, from: events, path: out, format: text, roll: { every: 50ms } }
+  out: { kind: file_sink, from: events, path: out, format: text, roll: { rows: 1 } }
 ";
 
 fn append(file: &Path, lines: std::ops::Range<u32>) {

@@ -165,10 +165,6 @@ impl Scene {
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-    /// The pipeline file.
-    pub fn pipeline(&self) -> &Path {
-        &self.pipeline
-    }
     /// Writes a file.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).expect("a temporary file");
@@ -186,7 +182,7 @@ impl Scene {
         let mut command = program();
         command.arg("run").arg(&self.pipeline).arg("--state").arg(self.path("state"));
         command.arg("--workers").arg(how.workers.to_string());
-        how.parameters.iter().for_each(|p| drop(command.arg("-p").arg(p)));
+        command.args(how.parameters.iter().flat_map(|p| ["-p", p.as_ref()]));
         command.args(&how.arguments).envs(how.environment.iter().map(|(k, v)| (k, v)));
         self.spawn(command)
     }

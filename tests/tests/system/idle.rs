@@ -25,7 +25,7 @@ nodes:
     query: |
       SELECT CAST(window_start AS BIGINT) / 1000 AS start, sum(n) AS sum
       FROM tumble(e, ts, INTERVAL '1 second') GROUP BY window_start, window_end
-  out: { kind: file_sink, from: sums, path: out, format: ndjson, roll: { every: 20ms } }
+  out: { kind: file_sink, from: sums, path: out, format: ndjson, roll: { rows: 1 } }
 ";
 
 #[test]

@@ -2,6 +2,8 @@
 //! failpoint, planted mistakes that must be caught, bad input, bad state, logs, and a state folder that
 //! an earlier build has written.
 
+#![allow(clippy::print_stdout, reason = "a test says its seed, and what it skips")]
+
 mod bad_input;
 mod bad_state;
 mod data;

@@ -14,7 +14,7 @@ fn lives(scene: &Scene, expected: &Expected, mistake: Option<&str>, round: u64) 
     for (i, point) in points.iter().map(Some).chain([None]).enumerate() {
         let mut how = How::workers(1 + (i + round as usize) % 3);
         if let Some(point) = point {
-            how = how.with("MILLSTREAM_FAILPOINT", format!("{point}:{}", 3 + round));
+            how = how.with("MILLSTREAM_FAILPOINT", format!("{point}:{}", 1 + (round + i as u64) % 4));
         }
         if let Some(mistake) = mistake.filter(|m| *m != "key_hash_changed" || i > 0) {
             how = how.with("MILLSTREAM_SABOTAGE", mistake);
@@ -41,7 +41,7 @@ fn planted_mistakes_are_caught() {
     }
     let mut missed = Vec::new();
     for mistake in sabotage::RUNTIME.iter().chain(&["resume_old"]) {
-        match (0..6).find_map(|round| lives(&scene, &expected, Some(mistake), round).err()) {
+        match (0..10).find_map(|round| lives(&scene, &expected, Some(mistake), round).err()) {
             Some(how) => println!("{mistake}: caught: {}", how.lines().next().unwrap_or_default()),
             None => missed.push(*mistake),
         }

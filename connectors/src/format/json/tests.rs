@@ -1,4 +1,5 @@
 //! The decoder against `serde_json`, on good records, on broken ones, and round trips.
+#![allow(clippy::print_stderr)] // Seeds, for whom a test fails.
 
 use crate::format::tests::{codes, decode, decode_messages, rows_of, schema_of, timestamp_type};
 use crate::format::{Format, TIME_UNIT_METADATA};

@@ -31,8 +31,10 @@ pub(in crate::format) fn read(column: &mut Column, scan: &mut Scan<'_>, depth: u
             }
         },
         Store::Text(runs) => {
-            let Ok(span) = text_span(scan) else { return mismatch(column, scan, depth) };
-            let span = span?;
+            if scan.peek() != b'"' {
+                return mismatch(column, scan, depth);
+            }
+            let span = scan.string()?;
             if span.escaped {
                 scan.unescape(span, &mut runs.data)?;
                 runs.close();
@@ -43,7 +45,7 @@ pub(in crate::format) fn read(column: &mut Column, scan: &mut Scan<'_>, depth: u
         }
         Store::Timestamp { values, input: Some(input), unit } if matches!(scan.peek(), b'-' | b'0'..=b'9') => {
             let value = match scan.integer() {
-                Some(value) => convert(i128::from(value), *input, *unit),
+                Some(value) => convert(value, *input, *unit),
                 None => scaled_time(scan.number()?, *input, *unit),
             };
             match value {
@@ -56,12 +58,6 @@ pub(in crate::format) fn read(column: &mut Column, scan: &mut Scan<'_>, depth: u
         }
         _ => read_rare(column, scan, depth),
     }
-}
-
-/// `Err` without a string here; otherwise what became of reading it.
-#[inline]
-fn text_span(scan: &mut Scan<'_>) -> Result<Parse<Span>, ()> {
-    if scan.peek() == b'"' { Ok(scan.string()) } else { Err(()) }
 }
 
 #[inline(never)]
@@ -180,8 +176,10 @@ fn read_formatted(column: &mut Column, scan: &mut Scan<'_>) -> Parse {
 
 /// Adds a value that stands as text; false if the text is none.
 pub(in crate::format) fn push_formatted(column: &mut Column, text: &[u8]) -> bool {
-    let nanos = |(s, n): (i64, u32)| i128::from(s) * 1_000_000_000 + i128::from(n);
-    let in_unit = |time, unit: TimeUnit| convert(nanos(time), TimeUnit::Nanosecond, unit);
+    let in_unit = |(seconds, rest): (i64, u32), unit: TimeUnit| {
+        let whole = convert(seconds, TimeUnit::Second, unit)?;
+        whole.checked_add(convert(i64::from(rest), TimeUnit::Nanosecond, unit)?)
+    };
     match &mut column.store {
         Store::Timestamp { values, unit, .. } => {
             instant::timestamp(text).and_then(|t| in_unit(t, *unit)).map(|v| values.push(v)).is_some()
@@ -301,18 +299,21 @@ fn text<'a>(scan: &mut Scan<'a>) -> Parse<Cow<'a, [u8]>> {
 }
 
 /// Between units of time, cut towards the past.
-fn convert(value: i128, from: TimeUnit, to: TimeUnit) -> Option<i64> {
-    let nanos = value.checked_mul(nanos(from))?;
-    i64::try_from(nanos.div_euclid(self::nanos(to))).ok()
+#[inline]
+fn convert(value: i64, from: TimeUnit, to: TimeUnit) -> Option<i64> {
+    let (from, to) = (nanos(from), nanos(to));
+    if from >= to { value.checked_mul(from / to) } else { Some(value.div_euclid(to / from)) }
 }
 
 /// A number with a fraction or an exponent as a time point.
 fn scaled_time(text: &[u8], from: TimeUnit, to: TimeUnit) -> Option<i64> {
     let digits = nanos(from).ilog10() as i32;
-    convert(decimal(text, digits)?.value, TimeUnit::Nanosecond, to)
+    let value = decimal(text, digits)?.value;
+    i64::try_from(value.div_euclid(i128::from(nanos(to)))).ok()
 }
 
-fn nanos(unit: TimeUnit) -> i128 {
+#[inline]
+fn nanos(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1_000_000_000,
         TimeUnit::Millisecond => 1_000_000,

@@ -85,6 +85,7 @@ fn long_rows_of_deltas_are_compacted_and_restore_the_same() {
     for n in 1..=150 {
         gate.open(n * 10);
         assert!(job.wait_checkpoint(u64::try_from(n).unwrap(), LIMIT), "checkpoint {n}");
+        assert_eq!(job.state(), JobState::Running, "checkpoint {n}");
     }
     job.request_stop(Stop::Kill);
     job.wait_timeout(LIMIT);

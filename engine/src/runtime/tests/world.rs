@@ -8,7 +8,7 @@ use crate::operator::{Change, Emit, KeyGroups, Operator, Reads, StateBlock};
 use crate::plan::{EventTime, Input, Pipeline, Work};
 use crate::time::{Epoch, Micros, Watermark};
 use crate::{Problem, Result};
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt8Array, UInt64Array};
+use arrow::array::{AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt8Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, UInt8Type};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,48 @@
+//! Counts words, and goes on counting at the next start: run it twice.
+//!
+//! `echo "to be or not to be" | cargo run -p millstream --no-default-features --example resume -- FOLDER`
+//! keeps the counts under FOLDER; another start with it goes on from there.
+#![allow(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+
+use millstream::runtime::{JobState, Resume, Runtime};
+use millstream::typed::{Flow, channel, collect};
+use std::collections::BTreeMap;
+
+millstream::row! { struct Line { text: String } }
+millstream::row! { struct Word { word: String } }
+millstream::row! { struct Count { word: String, count: i64 } }
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args().nth(1).ok_or("name a folder for the state")?;
+    let (feed, lines) = channel::<Line>(64);
+    let (sink, counts) = collect::<Count>();
+    let flow = Flow::new("words");
+    flow.channel("lines", lines)
+        .flat_map("words", |line| {
+            line.text.split_whitespace().map(|w| Word { word: w.to_lowercase() }).collect::<Vec<_>>()
+        })
+        .key_by(|w: &Word| w.word.clone())
+        .stateful("count", |count: &mut i64, w, out| {
+            *count += 1;
+            out.push(Count { word: w.word, count: *count });
+        })
+        .to("counts", sink);
+
+    let runtime = Runtime::builder().state_dir(folder).build()?;
+    let job = runtime.start(&flow.pipeline(), Resume::OrFresh).map_err(|problems| problems[0].to_string())?;
+    match job.resumed() {
+        Some(resumed) => println!("going on from checkpoint {}", resumed.checkpoint),
+        None => println!("beginning afresh"),
+    }
+    for line in std::io::stdin().lines() {
+        feed.send(Line { text: line? })?;
+    }
+    drop(feed);
+    match job.wait_blocking() {
+        JobState::Stopped => {}
+        other => return Err(format!("the job ended as {other:?}").into()),
+    }
+    let newest: BTreeMap<String, i64> = counts.take().into_iter().map(|u| (u.row.word, u.row.count)).collect();
+    newest.iter().for_each(|(word, count)| println!("{count:>6} {word}"));
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The builder: typed streams over one [`Pipeline`].
+
+use super::channel::Channel;
+use super::key::Key;
+use super::row::Row;
+use super::stage::{AddKey, Filter, FlatMap, KEY, Map, MapBatches, Pass, keyed_schema};
+use super::stateful::{Out, Stateful};
+use super::subscribe::Subscription;
+use crate::batch::Batch;
+use crate::connect::{SinkFactory, Source};
+use crate::operator::{Operator, Reads, Stage, StageFactory};
+use crate::plan::{EventTime, Input, NodeId, Pipeline, Settings, Work};
+use crate::runtime::{Job, Resume, Runtime, Watch};
+use crate::{Place, Problem, Result};
+use arrow::datatypes::SchemaRef;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+/// How long a partition may have nothing to read before it no longer holds the watermark back.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+struct Graph {
+    pipeline: Pipeline,
+    /// For the next start.
+    watches: Vec<Watch>,
+}
+
+type Shared = Arc<Mutex<Graph>>;
+
+/// A pipeline being built out of typed streams; an example stands at the [module](crate::typed).
+pub struct Flow(Shared);
+
+impl Flow {
+    /// An empty pipeline. Its state is kept under its name.
+    pub fn new(name: impl Into<String>) -> Flow {
+        Flow(Arc::new(Mutex::new(Graph { pipeline: Pipeline::new(name), watches: Vec::new() })))
+    }
+
+    /// Changes settings: how often checkpoints are made, how much memory a job may use.
+    pub fn settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.0).pipeline.settings);
+    }
+
+    /// Rows from any source whose columns are those of `T`.
+    pub fn source<T: Row>(&self, name: &str, source: impl Source) -> Stream<T> {
+        let mut graph = lock(&self.0);
+        claim(&mut graph.pipeline, name);
+        let node = graph.pipeline.source(name, Arc::new(source), T::schema(), None);
+        drop(graph);
+        Stream::new(&self.0, node)
+    }
+
+    /// Rows from code: see [`channel`](super::channel()). At-most-once.
+    pub fn channel<T: Row>(&self, name: &str, channel: Channel<T>) -> Stream<T> {
+        self.source(name, channel)
+    }
+
+    /// The graph so far, for [`Runtime::start`]. Subscriptions are not part of it: see [`Flow::start`].
+    pub fn pipeline(&self) -> Pipeline {
+        lock(&self.0).pipeline.clone()
+    }
+
+    /// Starts the pipeline, and the subscriptions made since the last start.
+    ///
+    /// # Errors
+    /// Every problem found in the graph; or the one that kept it from starting.
+    pub fn start(&self, runtime: &Runtime, resume: Resume) -> Result<Job, Vec<Problem>> {
+        let mut graph = lock(&self.0);
+        let watches = std::mem::take(&mut graph.watches);
+        let pipeline = graph.pipeline.clone();
+        drop(graph);
+        runtime.start_watched(&pipeline, resume, watches)
+    }
+}
+
+fn lock(graph: &Shared) -> MutexGuard<'_, Graph> {
+    graph.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names are identities: each is used once, and can stand in a state's id.
+fn claim(pipeline: &mut Pipeline, name: &str) {
+    if name.is_empty() || name.contains('/') {
+        pipeline.problem(
+            Problem::error("FLOW-NAME", "this cannot be the name of a node").found(name).expected("a name without `/`"),
+        );
+    }
+    if pipeline.nodes.iter().any(|n| &*n.name == name) {
+        pipeline.problem(
+            Problem::error("FLOW-NAME", "two nodes have the same name")
+                .at(Place::node(name))
+                .help("state and counters hang on the name: give each node its own"),
+        );
+    }
+}
+
+/// Rows of type `T`, in a [`Flow`]. Clones are the same stream: each use gets all rows.
+pub struct Stream<T> {
+    graph: Shared,
+    node: NodeId,
+    rows: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Stream<T> {
+    fn clone(&self) -> Self {
+        Stream { graph: Arc::clone(&self.graph), node: self.node, rows: PhantomData }
+    }
+}
+
+impl<T: Row> Stream<T> {
+    fn new(graph: &Shared, node: NodeId) -> Self {
+        Stream { graph: Arc::clone(graph), node, rows: PhantomData }
+    }
+
+    fn stage<U: Row, S: Stage>(&self, name: &str, make: impl Fn() -> S + Send + Sync + 'static) -> Stream<U> {
+        let mut graph = lock(&self.graph);
+        claim(&mut graph.pipeline, name);
+        let node = graph.pipeline.stage(name, Input::from(self.node), U::schema(), Reads::All, factory(make));
+        drop(graph);
+        Stream::new(&self.graph, node)
+    }
+
+    /// Declares event time: the column `field`, a [`Micros`](super::Micros), with rows up to
+    /// `out_of_order` late. A partition that is silent for five seconds no longer holds it back.
+    pub fn event_time(self, field: &str, out_of_order: Duration) -> Stream<T> {
+        let out_of_order = i64::try_from(out_of_order.as_micros()).unwrap_or(i64::MAX);
+        let event_time = EventTime { field: field.into(), out_of_order, idle_after: IDLE_AFTER };
+        lock(&self.graph).pipeline.nodes[self.node.0].event_time = Some(event_time);
+        self
+    }
+
+    /// Keeps the rows of which `keep` says true; the others are counted.
+    pub fn filter(&self, name: &str, keep: impl Fn(&T) -> bool + Send + Sync + 'static) -> Stream<T> {
+        let keep = Arc::new(keep);
+        self.stage(name, move || Filter(Arc::clone(&keep), PhantomData))
+    }
+
+    /// One row for each row.
+    pub fn map<U: Row>(&self, name: &str, map: impl Fn(T) -> U + Send + Sync + 'static) -> Stream<U> {
+        let map = Arc::new(map);
+        self.stage(name, move || Map(Arc::clone(&map), PhantomData))
+    }
+
+    /// Any number of rows for each row, in order.
+    pub fn flat_map<U, I>(&self, name: &str, map: impl Fn(T) -> I + Send + Sync + 'static) -> Stream<U>
+    where
+        U: Row,
+        I: IntoIterator<Item = U> + 'static,
+    {
+        let map = Arc::new(map);
+        self.stage(name, move || FlatMap(Arc::clone(&map), PhantomData))
+    }
+
+    /// Columns to columns, for what a closure per row is too slow for. The batch that is returned must
+    /// have the columns of `U` (`FLOW-SCHEMA`) and take weights and origins over from the one that came:
+    /// [`Batch::filter`] and [`Batch::with_rows`] do. An error fails the job.
+    ///
+    /// ```
+    /// use millstream::arrow::array::{AsArray, BooleanArray};
+    /// use millstream::arrow::datatypes::Int64Type;
+    /// use millstream::typed::{Flow, Stream, channel};
+    ///
+    /// millstream::row! { struct Number { n: i64 } }
+    ///
+    /// let (_feed, numbers) = channel::<Number>(16);
+    /// let even: Stream<Number> = Flow::new("even").channel("numbers", numbers).map_batches("even", |batch| {
+    ///     let n = batch.rows.column(0).as_primitive::<Int64Type>();
+    ///     let even: BooleanArray = n.values().iter().map(|n| Some(n % 2 == 0)).collect();
+    ///     Ok(batch.filter(&even))
+    /// });
+    /// ```
+    pub fn map_batches<U: Row>(
+        &self,
+        name: &str,
+        map: impl Fn(Batch) -> Result<Batch> + Send + Sync + 'static,
+    ) -> Stream<U> {
+        let map = Arc::new(map);
+        self.stage(name, move || MapBatches { map: Arc::clone(&map), schema: U::schema() })
+    }
+
+    /// Groups rows by a key, for [`Keyed::stateful`]: rows of one key go to one worker, in order where
+    /// they come from one partition.
+    pub fn key_by<K: Key + 'static>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Keyed<T, K> {
+        let key = Arc::new(key);
+        let make = factory(move || AddKey(Arc::clone(&key), PhantomData));
+        Keyed { stream: self.clone(), make, key: PhantomData }
+    }
+
+    /// Puts the rows into a sink.
+    pub fn to(&self, name: &str, sink: impl SinkFactory) {
+        let mut graph = lock(&self.graph);
+        claim(&mut graph.pipeline, name);
+        graph.pipeline.sink(name, Input::from(self.node), Arc::new(sink));
+    }
+
+    /// Subscribes to the rows of the next [`Flow::start`], from its first epoch on.
+    pub fn subscribe(&self) -> Subscription<T> {
+        let mut graph = lock(&self.graph);
+        let name = Arc::clone(&graph.pipeline.node(self.node).name);
+        let node = graph.pipeline.stage(&name, Input::from(self.node), T::schema(), Reads::All, factory(|| Pass));
+        let (sender, receiver) = mpsc::channel();
+        graph.watches.push((node, 0, sender));
+        Subscription::new(receiver)
+    }
+}
+
+fn factory<S: Stage>(make: impl Fn() -> S + Send + Sync + 'static) -> StageFactory {
+    Arc::new(move |_: &SchemaRef| Ok(Box::new(make()) as Box<dyn Stage>))
+}
+
+/// Rows with a key; made by [`Stream::key_by`].
+pub struct Keyed<T, K> {
+    stream: Stream<T>,
+    /// Adds the key's column.
+    make: StageFactory,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<T: Row, K: Key> Keyed<T, K> {
+    /// Calls `run` for each row with the state of its key, which begins as `S::default()`.
+    ///
+    /// The state is part of every checkpoint, as JSON, and is found again under `name`, on any number of
+    /// workers. It is kept, in memory, until `run` says [`Out::forget`]. Rows with a weight other than 1
+    /// (those of a changelog) become dead letters.
+    pub fn stateful<S, U>(&self, name: &str, run: impl Fn(&mut S, T, &mut Out<U>) + Send + Sync + 'static) -> Stream<U>
+    where
+        S: Serialize + DeserializeOwned + Default + 'static,
+        U: Row,
+    {
+        let run = Arc::new(run);
+        let make =
+            move |_: &[SchemaRef]| Ok(Box::new(Stateful::<T, U, S, _>::new(Arc::clone(&run))) as Box<dyn Operator>);
+        let work = Work::Operator {
+            factory: Arc::new(make),
+            reads: vec![Reads::All],
+            fingerprint: format!("typed-1 key {}", K::name()),
+        };
+        let graph = &self.stream.graph;
+        let mut locked = lock(graph);
+        let pipeline = &mut locked.pipeline;
+        claim(pipeline, name);
+        if T::schema().index_of(KEY).is_ok() {
+            pipeline.problem(
+                Problem::error("FLOW-KEY", format!("rows with a field `{KEY}` cannot be keyed")).at(Place::node(name)),
+            );
+        }
+        let keyed = pipeline.stage(
+            name,
+            Input::from(self.stream.node),
+            keyed_schema::<T>(),
+            Reads::All,
+            Arc::clone(&self.make),
+        );
+        let input = Input::from(keyed).by(vec![KEY.into()]);
+        let node = pipeline.operator(name, "stateful", vec![input], vec![U::schema()], work);
+        drop(locked);
+        Stream::new(graph, node)
+    }
+}
