@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A partition's name, unique and stable within its source: a file's path, a topic's partition.
 pub type PartitionId = Arc<str>;
@@ -226,6 +227,11 @@ pub trait Sink: Send {
     /// Nothing more is queued for now: let go of what is buffered (write to the file; no sync).
     fn flush(&mut self) -> Result<()> {
         Ok(())
+    }
+    /// How long until it wants a checkpoint even if nothing more comes (a file that is due to be closed);
+    /// `None` = it does not.
+    fn due(&self) -> Option<Duration> {
+        None
     }
     /// Everything up to `checkpoint` has been written: make it durable, publish nothing.
     fn prepare(&mut self, _checkpoint: Epoch) -> Result<Handle> {

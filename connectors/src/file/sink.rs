@@ -23,6 +23,7 @@ use millstream::{Batch, Epoch, Place, Problem, Result, failpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Bytes after which a buffer goes to its file.
 const WRITE_AT: usize = 256 << 10;
@@ -282,6 +283,11 @@ impl Sink for FileSink {
     fn flush(&mut self) -> Result<()> {
         self.make_room()?;
         self.parts.values_mut().filter(|part| !part.is_compressed()).try_for_each(Part::drain)
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let every = self.shared.config.roll.every.get();
+        self.parts.values().map(|part| every.saturating_sub(part.opened().elapsed())).min()
     }
 
     fn prepare(&mut self, _checkpoint: Epoch) -> Result<Handle> {

@@ -113,9 +113,9 @@ mod tests {
             }
             assert!(best < Duration::from_millis(50), "{pattern}: {best:?}");
             if let Some(regex) = compiled {
-                let start = Instant::now();
+                let start = cpu();
                 let _ = regex.is_match(&text);
-                assert!(start.elapsed() < Duration::from_secs(2), "{pattern} on 10,000 letters");
+                assert!(cpu().saturating_sub(start) < Duration::from_secs(4), "{pattern} on 10,000 letters");
             }
         }
     }

@@ -47,10 +47,18 @@ impl Mailbox {
         lock(&self.queue).push_back(command);
         self.arrived.notify_one();
     }
-    /// Everything that has arrived; waits for something.
-    fn take(&self) -> VecDeque<Command> {
+    /// Everything that has arrived; waits for something, at most for `limit`.
+    fn take(&self, limit: Option<Duration>) -> VecDeque<Command> {
         let guard = lock(&self.queue);
-        let mut guard = self.arrived.wait_while(guard, |q| q.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        let mut guard = match limit {
+            None => self.arrived.wait_while(guard, |q| q.is_empty()).unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.arrived
+                    .wait_timeout_while(guard, limit, |q| q.is_empty())
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
         std::mem::take(&mut *guard)
     }
     fn is_empty(&self) -> bool {
@@ -125,15 +133,27 @@ impl Writer {
     }
 
     fn serve(&mut self) -> Result<()> {
+        // A checkpoint has been asked for and has not come yet.
+        let mut asked = false;
         loop {
-            for command in self.mailbox.take() {
+            let due = if asked { None } else { self.sink.due() };
+            let commands = self.mailbox.take(due);
+            if commands.is_empty() {
+                asked = true;
+                self.shared.request_checkpoint();
+                continue;
+            }
+            for command in commands {
                 match command {
                     Command::Stop => return Ok(()),
                     Command::Write(epoch, batch) => self.write(epoch, &batch)?,
                     Command::Closed(low) => {
                         self.done.store(low, Ordering::Release);
                     }
-                    Command::Prepare(checkpoint) => self.prepare(checkpoint)?,
+                    Command::Prepare(checkpoint) => {
+                        asked = false;
+                        self.prepare(checkpoint)?;
+                    }
                     Command::Commit(checkpoint, handle) => self.persist(|sink| sink.commit(checkpoint, &handle))?,
                 }
             }

@@ -69,3 +69,23 @@ nodes:
         assert_eq!(scene.lines("out").len(), 1_000, "attempt {attempt}");
     }
 }
+
+/// What has been written is published when its time has come, although nothing follows.
+#[test]
+fn a_part_is_published_by_its_age_although_nothing_follows() {
+    let scene = Scene::new(
+        "
+version: 1
+name: by-age
+guarantee: exactly_once
+checkpoint: { every: 20ms }
+nodes:
+  lines: { kind: file_source, path: in/*.log, format: text, read: watch, poll: 10ms }
+  out: { kind: file_sink, from: lines, path: out, format: ndjson, roll: { every: 300ms } }
+",
+    );
+    scene.write("in/a.log", "one\ntwo\n");
+    let mut run = scene.start(&How::workers(1));
+    run.until("the part is published", || scene.lines("out").len() == 2);
+    assert_eq!(scene.lines("out"), ["{\"value\":\"one\"}", "{\"value\":\"two\"}"]);
+}
