@@ -364,9 +364,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         let mut time = Time::default();
         let mut streams = Vec::new();
         for input in &node.inputs {
-            let actual = self.plan.prepared.input_schema(input);
-            let stream = self.stream(input);
-            streams.push(if actual.fields() == schema.fields() { stream } else { self.align(index, stream, &schema) });
+            // Every side passes a stage, also one that is aligned already: that is where rows are counted.
+            streams.push(self.align(index, self.stream(input), &schema));
             if input.port != ERRORS {
                 time.merge(&self.built[input.from.0].time);
             }
