@@ -16,7 +16,7 @@ use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock};
 use crate::{Problem, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -91,6 +91,7 @@ pub struct Status {
 pub struct Runtime {
     workers: usize,
     state: StateDir,
+    drop_state: Vec<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -106,6 +107,7 @@ enum StateDir {
 pub struct RuntimeBuilder {
     workers: usize,
     state: Option<StateDir>,
+    drop_state: Vec<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -125,6 +127,11 @@ impl RuntimeBuilder {
         self.state = Some(StateDir::Store(store));
         self
     }
+    /// Gives up what the last checkpoint holds for these nodes: they begin empty, or need not exist any more.
+    pub fn drop_state(mut self, nodes: impl IntoIterator<Item = String>) -> Self {
+        self.drop_state.extend(nodes);
+        self
+    }
     /// Replaces the machine's clocks.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -141,7 +148,7 @@ impl RuntimeBuilder {
                 .expected(format!("1 to {}", crate::key::GROUPS)));
         }
         let state = self.state.unwrap_or_else(|| StateDir::Under(".millstream".into()));
-        Ok(Runtime { workers: self.workers, state, clock: self.clock })
+        Ok(Runtime { workers: self.workers, state, drop_state: self.drop_state, clock: self.clock })
     }
 }
 
@@ -151,7 +158,7 @@ pub(crate) type Watch = (NodeId, usize, Sender<Watched>);
 impl Runtime {
     /// One worker, state under `.millstream`, the machine's clocks.
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder { workers: 1, state: None, clock: SystemClock::shared() }
+        RuntimeBuilder { workers: 1, state: None, drop_state: Vec::new(), clock: SystemClock::shared() }
     }
 
     /// Starts a pipeline and returns once it runs.
@@ -179,6 +186,23 @@ impl Runtime {
         }
     }
 
+    /// The state ids of the nodes that are given up; each must be in the checkpoint.
+    fn dropped(&self, tail: Option<&Committed>) -> Result<BTreeSet<String>> {
+        let ids = || tail.into_iter().flat_map(|t| t.ids()).map(|(id, _)| id);
+        let mut dropped = BTreeSet::new();
+        for node in &self.drop_state {
+            let before = dropped.len();
+            dropped.extend(ids().filter(|id| id.split('/').next() == Some(node)).map(String::from));
+            if dropped.len() == before {
+                let nodes: BTreeSet<&str> = ids().filter_map(|id| id.split('/').next()).collect();
+                return Err(Problem::error("STATE-NO-SUCH-NODE", "the checkpoint holds no state of this node")
+                    .node(node.clone())
+                    .expected(format!("one of {}", nodes.into_iter().collect::<Vec<_>>().join(", "))));
+            }
+        }
+        Ok(dropped)
+    }
+
     fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job> {
         let name = prepared.pipeline.name.clone();
         let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
@@ -195,13 +219,14 @@ impl Runtime {
             }
             _ => {}
         }
-        check_state(&prepared, tail.as_deref())?;
-        Launch { runtime: self, prepared, tail, watches }.run(opened.log)
+        let dropped = self.dropped(tail.as_deref())?;
+        check_state(&prepared, tail.as_deref(), &dropped)?;
+        Launch { runtime: self, prepared, tail, dropped, watches }.run(opened.log)
     }
 }
 
 /// Every state of the last checkpoint must still have its operator, with the same meaning.
-fn check_state(prepared: &Prepared, tail: Option<&Committed>) -> Result<()> {
+fn check_state(prepared: &Prepared, tail: Option<&Committed>, dropped: &BTreeSet<String>) -> Result<()> {
     let Some(tail) = tail else { return Ok(()) };
     let operators: BTreeMap<String, &str> = prepared
         .pipeline
@@ -214,7 +239,7 @@ fn check_state(prepared: &Prepared, tail: Option<&Committed>) -> Result<()> {
             _ => None,
         })
         .collect();
-    for (id, fingerprint) in tail.ids() {
+    for (id, fingerprint) in tail.ids().filter(|(id, _)| !dropped.contains(*id)) {
         let node = id.split('/').next().unwrap_or(id).to_string();
         match operators.get(id) {
             Some(now) if *now == fingerprint => {}
@@ -234,9 +259,7 @@ fn check_state(prepared: &Prepared, tail: Option<&Committed>) -> Result<()> {
                     "the checkpoint holds state of a node that is no longer there",
                 )
                 .node(node.clone())
-                .help(format!(
-                    "name the node again (`was: {node}` after a rename), or give up the state with --drop-state {node}"
-                )));
+                .help(format!("give the node its name back, or give up the state with --drop-state {node}")));
             }
         }
     }
@@ -247,6 +270,8 @@ struct Launch<'a> {
     runtime: &'a Runtime,
     prepared: Prepared,
     tail: Option<Arc<Committed>>,
+    /// State ids that are given up.
+    dropped: BTreeSet<String>,
     watches: Vec<Watch>,
 }
 
@@ -313,7 +338,8 @@ impl Launch<'_> {
                 saved.insert(partition.as_str().into(), position);
             }
         }
-        Ok(Restored { tail: Some(Arc::clone(tail)), positions, watermarks: tail.body.watermarks.clone() })
+        let watermarks = tail.body.watermarks.clone();
+        Ok(Restored { tail: Some(Arc::clone(tail)), dropped: self.dropped.clone(), positions, watermarks })
     }
 
     /// Finds the partitions of every source; those of the checkpoint that have not ended count as there.
@@ -407,6 +433,7 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            drop_state: self.dropped.iter().cloned().collect(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,

@@ -67,6 +67,9 @@ pub struct Run {
     /// Start over: removes the state that is there.
     #[arg(long)]
     pub fresh: bool,
+    /// Give up the state of a node that was changed or removed; may stand several times.
+    #[arg(long, value_name = "NODE")]
+    pub drop_state: Vec<String>,
     /// End once every source has been read to its present end, also where more may come.
     #[arg(long)]
     pub until_done: bool,

@@ -31,7 +31,7 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
         files::remove_state(&dir, print)?;
     }
     signals::listen();
-    let job = start(&loaded.pipeline, &dir, workers).map_err(|problems| {
+    let job = start(&loaded.pipeline, &dir, workers, &args.drop_state).map_err(|problems| {
         print.problems(&problems, None);
         Failure::Given
     })?;
@@ -49,10 +49,20 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     finish(&job, &state, args, print, began)
 }
 
-fn start(pipeline: &millstream::plan::Pipeline, dir: &Path, workers: usize) -> Result<Job, Vec<Problem>> {
+fn start(
+    pipeline: &millstream::plan::Pipeline,
+    dir: &Path,
+    workers: usize,
+    drop_state: &[String],
+) -> Result<Job, Vec<Problem>> {
     let store =
         millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
-    let runtime = Runtime::builder().workers(workers).store(store).build().map_err(|p| vec![p])?;
+    let runtime = Runtime::builder()
+        .workers(workers)
+        .store(store)
+        .drop_state(drop_state.iter().cloned())
+        .build()
+        .map_err(|p| vec![p])?;
     runtime.start(pipeline, Resume::OrFresh)
 }
 

@@ -100,3 +100,31 @@ fn long_rows_of_deltas_are_compacted_and_restore_the_same() {
     assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
     assert_eq!(world.published(), expected_counts(1, 2_000, 11));
 }
+
+#[test]
+fn state_that_has_changed_is_refused_until_it_is_given_up() {
+    let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
+    let gate = Gate::at(100);
+    let script = || Script { partitions: 1, rows: 200, keys: 1, bounded: true, gate: Arc::clone(&gate) };
+    let start = |fingerprint: &str, drop: &[&str]| {
+        let mut pipeline = counting(script(), &world, None);
+        let crate::plan::Work::Operator { fingerprint: now, .. } = &mut pipeline.nodes[1].work else { unreachable!() };
+        *now = fingerprint.to_string();
+        let dropped = drop.iter().map(|d| d.to_string());
+        let runtime = Runtime::builder().state_dir(dir.path()).drop_state(dropped).build().unwrap();
+        runtime.start(&pipeline, Resume::OrFresh).map_err(|mut problems| problems.remove(0).code.to_string())
+    };
+    let job = start("one", &[]).ok().unwrap();
+    assert!(world.wait(LIMIT, |rows| rows.len() == 100));
+    job.request_stop(Stop::Drain);
+    assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
+    gate.open(i64::MAX);
+    assert_eq!(start("two", &[]).err().as_deref(), Some("STATE-CHANGED"));
+    assert_eq!(start("two", &["nobody"]).err().as_deref(), Some("STATE-NO-SUCH-NODE"));
+    let job = start("two", &["count"]).ok().unwrap();
+    assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
+    // The positions stayed, the counts began again.
+    let twice: Vec<Vec<i64>> = (1..=100).flat_map(|n| [vec![0, n], vec![0, n]]).collect();
+    assert_eq!(world.published(), twice);
+    assert_eq!(start("two", &[]).ok().unwrap().wait_timeout(LIMIT), Some(JobState::Stopped));
+}
