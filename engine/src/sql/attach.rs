@@ -85,8 +85,7 @@ impl Attach<'_> {
 
     fn aggregate(&mut self, from: Input, spec: &AggregateSpec) -> Result<Input> {
         let session = matches!(spec.window, Window::Session { .. });
-        let fingerprint =
-            fingerprint("aggregate", format!("{:?} keys {:?} of {:?}", spec.window, spec.keys, spec.aggregates));
+        let fingerprint = fingerprint("aggregate", aggregate_meaning(spec));
         let (input, late_schema, factory): (Input, SchemaRef, OperatorFactory) = if session || self.workers == 1 {
             let by = if session { self.columns(spec.keys.iter().map(|k| &k.expr), &spec.input)? } else { Vec::new() };
             let of = spec.clone();
@@ -117,13 +116,7 @@ impl Attach<'_> {
     }
 
     fn join(&mut self, left: Input, right: Input, spec: &JoinSpec) -> Result<Input> {
-        let fingerprint = fingerprint(
-            "join",
-            format!(
-                "{:?} {:?} {:?} {:?} {:?}",
-                spec.kind, spec.left_keys, spec.right_keys, spec.left_end, spec.right_end
-            ),
-        );
+        let fingerprint = fingerprint("join", join_meaning(spec));
         let by_left = self.columns(spec.left_keys.iter(), &spec.left)?;
         let by_right = self.columns(spec.right_keys.iter(), &spec.right)?;
         let of = spec.clone();
@@ -166,6 +159,40 @@ impl Attach<'_> {
         };
         keys.map(name).collect()
     }
+}
+
+/// What an aggregate keeps, in words of our own: the same for every release that keeps the same.
+fn aggregate_meaning(spec: &AggregateSpec) -> String {
+    let window = match &spec.window {
+        Window::Tumble { time, size_us, offset_us } => format!("tumble {time} {size_us} {offset_us}"),
+        Window::Hop { time, slide_us, size_us, offset_us } => format!("hop {time} {slide_us} {size_us} {offset_us}"),
+        Window::Session { time, gap_us } => format!("session {time} {gap_us}"),
+        Window::Existing { start, end, size_us } => format!("existing {start:?} {end:?} {size_us:?}"),
+    };
+    let keys = spec.keys.iter().map(|k| format!("{}:{}", k.expr, k.field.data_type())).collect::<Vec<_>>();
+    let aggregates = spec.aggregates.iter().map(|a| {
+        let arguments = listed(&a.function.expressions());
+        let filter = a.filter.as_ref().map_or_else(String::new, |f| format!(" where {f}"));
+        let distinct = if a.function.is_distinct() { "distinct " } else { "" };
+        format!("{}({distinct}{arguments}){filter}:{}", a.function.fun().name(), a.field.data_type())
+    });
+    format!("{window} by [{}] of [{}]", keys.join(", "), aggregates.collect::<Vec<_>>().join(", "))
+}
+
+/// What a join keeps.
+fn join_meaning(spec: &JoinSpec) -> String {
+    let side = |keys: &[Arc<dyn PhysicalExpr>], schema: &Schema| {
+        format!("[{}] of [{}]", listed(keys), crate::plan::describe(schema))
+    };
+    let kind = match spec.kind {
+        window::JoinKind::Inner => "inner",
+        window::JoinKind::Left => "left",
+    };
+    format!("{kind} {} and {}", side(&spec.left_keys, &spec.left), side(&spec.right_keys, &spec.right))
+}
+
+fn listed(expressions: &[Arc<dyn PhysicalExpr>]) -> String {
+    expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What gives a state its meaning, as text that is short and says what kind of state it is.
