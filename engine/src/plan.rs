@@ -142,7 +142,7 @@ impl Default for Settings {
             checkpoint_every: Duration::from_secs(1),
             checkpoint_timeout: Duration::from_secs(600),
             epoch: Duration::from_millis(10),
-            memory: 64 << 20,
+            memory: 16 << 20,
             dead_letters: crate::dead::Limits::default(),
         }
     }
