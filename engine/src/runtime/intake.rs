@@ -108,6 +108,8 @@ struct Part {
     queue: VecDeque<(Payload, Position)>,
     from: Option<Position>,
     presence: Presence,
+    /// How far the reader is behind what is there, where it knows.
+    lag: Option<u64>,
     /// The reader has said `End`, but its queue may still hold payloads; the position at the end.
     end: Option<Position>,
 }
@@ -137,6 +139,7 @@ impl Intake {
                 queue: VecDeque::new(),
                 from: from.get(&partition).map(|s| s.at.clone()),
                 presence: Presence::Active,
+                lag: None,
                 end: None,
             };
             state.parts.insert(Arc::clone(&partition), part);
@@ -170,6 +173,8 @@ impl Intake {
         while !self.over() {
             match reader.next(PAYLOAD_BYTES)? {
                 Polled::Data(payload, position) => {
+                    let lag = reader.lag();
+                    self.update(partition, |part| part.lag = lag);
                     if !self.offer(partition, payload, position) {
                         return Ok(());
                     }
@@ -260,6 +265,11 @@ impl Intake {
                 Taken::Ended(id, position)
             }
         }
+    }
+
+    /// How far this worker's partitions are behind together; `None` where no reader knows.
+    pub fn lag(&self) -> Option<u64> {
+        lock(&self.state).parts.values().filter_map(|part| part.lag).reduce(|a, b| a + b)
     }
 
     /// What every partition of this worker is doing.

@@ -93,6 +93,7 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
             decoded: Decoded::default(),
             ended: false,
             open: true,
+            lag: 0,
         };
         operator.downgrade(spec.start);
         operator.assign();
@@ -132,6 +133,8 @@ struct SourceOperator {
     decoded: Decoded,
     ended: bool,
     open: bool,
+    /// This worker's share of the node's lag.
+    lag: u64,
 }
 
 impl SourceOperator {
@@ -280,6 +283,14 @@ impl SourceOperator {
     fn close_until(&mut self, target: Epoch) {
         let shared = Arc::clone(&self.around.shared);
         let presence = self.intake.presence();
+        if let Some(lag) = self.intake.lag() {
+            // Shared by all workers: each adds what its own share has changed by.
+            let metrics = &self.around.metrics;
+            // Fails where another worker was first: then it is a number already.
+            let _ = metrics.lag.compare_exchange(u64::MAX, 0, Relaxed, Relaxed);
+            metrics.lag.fetch_add(lag.wrapping_sub(self.lag), Relaxed);
+            self.lag = lag;
+        }
         for checkpoint in shared.marked(self.epoch, target) {
             let own =
                 presence.iter().filter_map(|(id, _)| Some((Arc::clone(id), self.positions.get(id)?.clone()))).collect();

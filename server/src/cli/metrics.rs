@@ -66,7 +66,7 @@ fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Re
 type Family = (&'static str, &'static str, &'static str, fn(&NodeReading) -> Option<f64>);
 
 /// Everything that is counted per node.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     ("node_rows_in_total", "counter", "rows taken", |n| Some(n.rows_in as f64)),
     ("node_rows_out_total", "counter", "rows sent", |n| Some(n.rows_out as f64)),
     ("node_rows_filtered_total", "counter", "rows left out on purpose", |n| Some(n.filtered as f64)),
@@ -76,6 +76,7 @@ const FAMILIES: [Family; 10] = [
     ("node_busy_seconds_total", "counter", "time spent working", |n| Some(n.busy_ns as f64 / 1e9)),
     ("node_state_keys", "gauge", "keys held", |n| Some(n.state_keys as f64)),
     ("node_state_bytes", "gauge", "bytes of state held", |n| Some(n.state_bytes as f64)),
+    ("node_lag", "gauge", "what is still to be read, in the source's own unit", |n| n.lag.map(|l| l as f64)),
     ("node_watermark_seconds", "gauge", "watermark, seconds since the Unix epoch", |n| {
         n.watermark.filter(|w| *w != i64::MAX).map(|w| w as f64 / 1e6)
     }),

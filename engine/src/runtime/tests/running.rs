@@ -37,6 +37,26 @@ fn counters_add_up() {
 }
 
 #[test]
+fn the_lag_is_summed_over_partitions_and_ends_at_nothing() {
+    for workers in 1..=3 {
+        let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
+        let gate = Gate::at(20);
+        let script = Script { partitions: 3, rows: 50, keys: 2, bounded: true, gate: Arc::clone(&gate) };
+        let job = start(&counting(script, &world, None), workers, dir.path());
+        assert!(world.wait(LIMIT, |rows| rows.len() == 60));
+        // Three times 30 rows are still to come; it is said when the epoch that brought the others closes.
+        let began = Instant::now();
+        while job.status().nodes[0].lag != Some(90) {
+            assert!(began.elapsed() < LIMIT, "{workers} workers: {:?}", job.status().nodes[0].lag);
+            job.wait_timeout(Duration::from_millis(5));
+        }
+        gate.open(i64::MAX);
+        assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));
+        assert_eq!(job.status().nodes[0].lag, Some(0), "{workers} workers");
+    }
+}
+
+#[test]
 fn the_watermark_is_the_least_over_partitions_and_ends_with_them() {
     let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
     let job = start(&watermarks(Script::bounded(3, 100, 1), Duration::from_secs(60), 5_000_000, &world), 2, dir.path());

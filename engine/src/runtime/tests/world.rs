@@ -122,6 +122,9 @@ impl Reader for ScriptReader {
         let payload = Payload { partition: Arc::clone(&self.partition), received: 0, body: Body::Rows { start, rows } };
         Ok(Polled::Data(payload, Position(self.next.into())))
     }
+    fn lag(&self) -> Option<u64> {
+        u64::try_from(self.rows - self.next).ok()
+    }
 }
 
 struct Project(SchemaRef);
