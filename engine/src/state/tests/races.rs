@@ -91,7 +91,8 @@ fn openers_at_the_same_moment_get_different_generations() {
             numbers.extend(committed);
         }
         generations.sort();
-        assert_eq!(generations, [1, 2, 3, 4], "round {round}");
+        // A generation may be skipped: one that is overtaken between its put and its look around tries again.
+        assert!(generations.is_sorted_by(|a, b| a < b), "round {round}: {generations:?}");
         let all = numbers.len();
         numbers.sort();
         numbers.dedup();
