@@ -23,7 +23,11 @@ pub(super) fn state_columns(spec: &AggregateSpec) -> Result<Vec<(String, DataTyp
             aggregate.function.expressions().iter().map(|e| text(plain(e, &spec.input), &spec.input)).collect();
         let distinct = if aggregate.function.is_distinct() { "distinct " } else { "" };
         let filter = aggregate.filter.as_ref().map_or_else(String::new, |f| format!(" where {}", text(f, &spec.input)));
-        let name = format!("{}({distinct}{}){filter}", aggregate.function.fun().name(), arguments.join(", "));
+        let arguments = match arguments.join(", ") {
+            one if one == "1" => "*".to_string(),
+            many => many,
+        };
+        let name = format!("{}({distinct}{arguments}){filter}", aggregate.function.fun().name());
         let states = aggregate.function.state_fields().map_err(expr::failed)?;
         let many = states.len() > 1;
         let named = |(n, f): (usize, &FieldRef)| {
