@@ -9,8 +9,8 @@
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
 //! letters), `checkpoint` (the committer), `watch` (subscriptions); around them `clock`, `shared`,
-//! `worker` (builds the graph), `evolve` (a changed pipeline and its checkpoint) and `job` (starts and stops it
-//! all).
+//! `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its checkpoint) and
+//! `job` (starts and stops it all).
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
 
@@ -30,6 +30,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod track;
+mod turns;
 mod watch;
 mod worker;
 

@@ -10,7 +10,7 @@ use super::source::{self, Reached, SourceSpec};
 use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
 use super::track::{self, TrackSpec};
-use super::{dead, watch};
+use super::{dead, turns, watch};
 use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
 use crate::metrics::{Metrics, NodeMetrics};
@@ -86,7 +86,7 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
         worker.dataflow::<Epoch, _, _>(|scope| Builder::new(scope, blueprint).build())?;
         blueprint.participants.built();
         while worker.has_dataflows() && !shared.poisoned() {
-            worker.step_or_park(Some(PARK));
+            turns::step(worker, PARK);
         }
         Ok(())
     });

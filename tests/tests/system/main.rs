@@ -15,3 +15,4 @@ mod idle;
 mod kill;
 mod logs;
 mod sabotage;
+mod syscalls;
