@@ -18,6 +18,8 @@ pub struct Args {
 pub enum Command {
     /// Run one pipeline in the foreground. Ctrl-C drains it; a second Ctrl-C stops it at once.
     Run(Run),
+    /// Write a pipeline file that reads some data: looks at it and guesses format, columns and event time.
+    New(New),
     /// Report every problem of pipeline files, with their places.
     Check(Check),
     /// Show what a pipeline becomes: operators, exchanges, guarantee per sink; and what a run would keep,
@@ -80,6 +82,22 @@ pub struct Run {
     /// Answer Prometheus at this address (loopback only), path /metrics.
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct New {
+    /// The pipeline file to write.
+    pub file: PathBuf,
+    /// A file, or a pattern of which the first file is looked at: NDJSON, CSV, Parquet, Arrow IPC, access
+    /// logs, logfmt, syslog or plain text; gzip and zstd are seen through.
+    #[arg(long, value_name = "DATA")]
+    pub from: String,
+    /// Do not guess the format: text, ndjson, csv, parquet, arrow_ipc, access_log, logfmt or syslog.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -6,6 +6,7 @@ mod components;
 mod dead;
 mod files;
 mod metrics;
+mod new;
 mod plan;
 mod print;
 mod run;
@@ -37,6 +38,7 @@ pub fn cli_main(registry: Registry) -> ExitCode {
     let print = print::Print::new(args.json);
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
+        args::Command::New(new) => new::new(new, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
         args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),

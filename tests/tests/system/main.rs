@@ -14,5 +14,6 @@ mod harness;
 mod idle;
 mod kill;
 mod logs;
+mod new;
 mod sabotage;
 mod syscalls;
