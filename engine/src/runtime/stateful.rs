@@ -106,7 +106,7 @@ pub(crate) fn build<'s>(
             fingerprint: spec.fingerprint,
             stash: (0..pulls.len()).map(|_| BTreeMap::new()).collect(),
             marks: BTreeMap::new(),
-            latest: spec.trackers.into_iter().map(|t| (t, i64::MIN)).collect(),
+            latest: spec.trackers.into_iter().map(|t| (t, Some(i64::MIN))).collect(),
             watermark: spec.restored.unwrap_or(Watermark::UNKNOWN),
             outlets,
             marks_out,
@@ -146,7 +146,7 @@ struct Run {
     /// Rows not yet applied, per input.
     stash: Vec<BTreeMap<Epoch, VecDeque<Batch>>>,
     marks: BTreeMap<Epoch, Vec<Mark>>,
-    latest: HashMap<(usize, usize), i64>,
+    latest: HashMap<(usize, usize), Option<i64>>,
     watermark: Watermark,
     outlets: Vec<Outlet>,
     marks_out: Output<Epoch, Vec<Mark>>,
@@ -221,11 +221,11 @@ impl Run {
         let since = Instant::now();
         for mark in self.marks.remove(&epoch).unwrap_or_default() {
             if let Some(latest) = self.latest.get_mut(&(mark.tracker, mark.worker)) {
-                *latest = (*latest).max(mark.micros);
+                *latest = mark.micros;
             }
         }
         let before = self.watermark;
-        let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
+        let least = self.latest.values().flatten().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
         self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
         self.settle(epoch);
@@ -263,7 +263,7 @@ impl Run {
     fn pass_on(&mut self, epoch: Epoch) {
         let watermark = self.operator.watermark(self.watermark);
         self.around.metrics.at(watermark);
-        let mut list = vec![Mark { tracker: self.tracker, worker: 0, micros: watermark.0, to: self.worker }];
+        let mut list = vec![Mark { tracker: self.tracker, worker: 0, micros: Some(watermark.0), to: self.worker }];
         if let Some(capability) = &self.marks_cap {
             self.marks_out.activate().give(&capability.delayed(&epoch), &mut list);
         }
