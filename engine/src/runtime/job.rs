@@ -2,6 +2,7 @@
 
 use super::checkpoint::{self, Committer, Saved};
 use super::clock::Ticker;
+use super::evolve;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
@@ -17,7 +18,7 @@ use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock};
 use crate::{Problem, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -177,7 +178,7 @@ impl Runtime {
         watches: Vec<Watch>,
     ) -> Result<Job, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
-        self.launch(prepared, resume, watches).map_err(|p| vec![p])
+        self.launch(prepared, resume, watches)
     }
 
     fn store(&self, name: &str) -> Result<Arc<dyn Store>> {
@@ -187,28 +188,21 @@ impl Runtime {
         }
     }
 
-    /// The state ids of the nodes that are given up; each must be in the checkpoint.
-    fn dropped(&self, tail: Option<&Committed>) -> Result<BTreeSet<String>> {
-        let ids = || tail.into_iter().flat_map(|t| t.ids()).map(|(id, _)| id);
-        let mut dropped = BTreeSet::new();
-        for node in &self.drop_state {
-            let before = dropped.len();
-            dropped.extend(ids().filter(|id| id.split('/').next() == Some(node)).map(String::from));
-            if dropped.len() == before {
-                let nodes: BTreeSet<&str> = ids().filter_map(|id| id.split('/').next()).collect();
-                return Err(Problem::error("STATE-NO-SUCH-NODE", "the checkpoint holds no state of this node")
-                    .node(node.clone())
-                    .expected(format!("one of {}", nodes.into_iter().collect::<Vec<_>>().join(", "))));
-            }
+    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job, Vec<Problem>> {
+        let name = prepared.pipeline.name.clone();
+        let (mut log, tail) = self.open(&name, resume).map_err(|p| vec![p])?;
+        let compared = evolve::compare(&prepared, tail.as_ref(), &self.drop_state);
+        if !compared.problems.is_empty() {
+            return Err(compared.problems);
         }
-        Ok(dropped)
+        log.evolve(&compared.evolution);
+        let tail = tail.map(|t| Arc::new(t.evolved(&compared.evolution)));
+        Launch { runtime: self, prepared, tail, watches }.run(log).map_err(|p| vec![p])
     }
 
-    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job> {
-        let name = prepared.pipeline.name.clone();
-        let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
-        let tail = opened.tail.map(Arc::new);
-        match (resume, &tail) {
+    fn open(&self, name: &str, resume: Resume) -> Result<(CommitLog, Option<Committed>)> {
+        let opened = CommitLog::open(self.store(name)?, &OpenOptions::new(name, self.clock.now()))?;
+        match (resume, &opened.tail) {
             (Resume::Required, None) => {
                 return Err(Problem::error("STATE-NONE", "there is no checkpoint to go on from")
                     .help("start afresh, or name the right state directory"));
@@ -220,59 +214,15 @@ impl Runtime {
             }
             _ => {}
         }
-        let dropped = self.dropped(tail.as_deref())?;
-        check_state(&prepared, tail.as_deref(), &dropped)?;
-        Launch { runtime: self, prepared, tail, dropped, watches }.run(opened.log)
+        Ok((opened.log, opened.tail))
     }
-}
-
-/// Every state of the last checkpoint must still have its operator, with the same meaning.
-fn check_state(prepared: &Prepared, tail: Option<&Committed>, dropped: &BTreeSet<String>) -> Result<()> {
-    let Some(tail) = tail else { return Ok(()) };
-    let operators: BTreeMap<String, &str> = prepared
-        .pipeline
-        .nodes
-        .iter()
-        .filter_map(|n| match &n.work {
-            Work::Operator { fingerprint, .. } if !fingerprint.is_empty() => {
-                Some((format!("{}/{}", n.name, n.role), fingerprint.as_str()))
-            }
-            _ => None,
-        })
-        .collect();
-    for (id, fingerprint) in tail.ids().filter(|(id, _)| !dropped.contains(*id)) {
-        let node = id.split('/').next().unwrap_or(id).to_string();
-        match operators.get(id) {
-            Some(now) if *now == fingerprint => {}
-            Some(now) => {
-                return Err(Problem::error(
-                    "STATE-CHANGED",
-                    "the state of this node has another meaning than the node now has",
-                )
-                .node(node.clone())
-                .found(fingerprint)
-                .expected(*now)
-                .help(format!("undo the change, or give up the state with --drop-state {node}")));
-            }
-            None => {
-                return Err(Problem::error(
-                    "STATE-ORPHAN",
-                    "the checkpoint holds state of a node that is no longer there",
-                )
-                .node(node.clone())
-                .help(format!("give the node its name back, or give up the state with --drop-state {node}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 struct Launch<'a> {
     runtime: &'a Runtime,
     prepared: Prepared,
+    /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
-    /// State ids that are given up.
-    dropped: BTreeSet<String>,
     watches: Vec<Watch>,
 }
 
@@ -340,7 +290,7 @@ impl Launch<'_> {
             }
         }
         let watermarks = tail.body.watermarks.clone();
-        Ok(Restored { tail: Some(Arc::clone(tail)), dropped: self.dropped.clone(), positions, watermarks })
+        Ok(Restored { tail: Some(Arc::clone(tail)), positions, watermarks })
     }
 
     /// Finds the partitions of every source; those of the checkpoint that have not ended count as there.
@@ -434,7 +384,6 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
-            drop_state: self.dropped.iter().cloned().collect(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,

@@ -20,7 +20,7 @@ use crate::state::Committed;
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
 use arrow::datatypes::SchemaRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::dataflow::operators::core::{Concatenate, ToStream};
@@ -49,8 +49,6 @@ pub(crate) struct Blueprint {
 #[derive(Default)]
 pub(crate) struct Restored {
     pub tail: Option<Arc<Committed>>,
-    /// State ids that are not to be restored.
-    pub dropped: BTreeSet<String>,
     /// By node, then partition.
     pub positions: BTreeMap<String, BTreeMap<PartitionId, Saved>>,
     pub watermarks: BTreeMap<String, i64>,
@@ -450,9 +448,7 @@ impl<'s, 'b> Builder<'s, 'b> {
 
     /// Gives an operator back its share of the last checkpoint, and its watermark.
     fn restore(&self, id: &str, operator: &mut dyn crate::operator::Operator) -> Result<Option<Watermark>> {
-        let Some(tail) = self.plan.restored.tail.as_ref().filter(|_| !self.plan.restored.dropped.contains(id)) else {
-            return Ok(None);
-        };
+        let Some(tail) = &self.plan.restored.tail else { return Ok(None) };
         let groups = KeyGroups::of(self.worker, self.workers);
         for block in tail.restore(id)? {
             operator.restore(block, &groups)?;
