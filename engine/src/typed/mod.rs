@@ -58,7 +58,7 @@ mod tests;
 
 pub use channel::{Channel, Closed, Feed, channel};
 pub use collect::{Collected, Collector, Update, collect};
-pub use flow::{Flow, Keyed, Stream};
+pub use flow::{Attempt, Flow, Keyed, Stream};
 pub use key::Key;
 pub use row::{Field, Micros, Row, Value, column};
 pub use stateful::Out;
