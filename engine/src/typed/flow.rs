@@ -55,7 +55,7 @@ impl Flow {
         Stream::new(&self.0, node)
     }
 
-    /// Rows from code: see [`channel`](super::channel()). At-most-once.
+    /// Rows from code: see [`channel`](super::channel()). At-most-once across a crash of the process.
     pub fn channel<T: Row>(&self, name: &str, channel: Channel<T>) -> Stream<T> {
         self.source(name, channel)
     }
