@@ -16,7 +16,7 @@
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
 //! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
 //! * [`typed`]: pipelines over Rust structs and closures.
-//! * [`metrics`]: what a running job counts.
+//! * [`metrics`]: what a running job counts. [`meaning`]: which changes of a node its state survives.
 //! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //!
@@ -31,6 +31,7 @@ pub mod dead;
 pub mod dedupe;
 pub mod json;
 pub mod key;
+pub mod meaning;
 pub mod metrics;
 pub mod operator;
 pub mod plan;

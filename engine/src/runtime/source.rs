@@ -307,7 +307,7 @@ impl SourceOperator {
                 presence.into_iter().map(|(partition, state)| Status { partition, state }).collect();
             if statuses.is_empty() {
                 // No partitions here: say so, or the other workers would wait for this one's watermark.
-                let state = if self.bounded { Presence::Ended } else { Presence::Idle(Duration::ZERO) };
+                let state = if self.bounded { Presence::Ended } else { Presence::Absent };
                 statuses.push(Status { partition: "".into(), state });
             }
             let capability = self.status.1.as_ref().expect("held while open").delayed(&self.epoch);

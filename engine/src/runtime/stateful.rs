@@ -109,7 +109,7 @@ pub(crate) fn build<'s>(
             fingerprint: spec.fingerprint,
             stash: (0..pulls.len()).map(|_| BTreeMap::new()).collect(),
             marks: BTreeMap::new(),
-            latest: spec.trackers.into_iter().map(|t| (t, i64::MIN)).collect(),
+            latest: spec.trackers.into_iter().map(|t| (t, Some(i64::MIN))).collect(),
             watermark: spec.restored.unwrap_or(Watermark::UNKNOWN),
             outlets,
             marks_out,
@@ -153,7 +153,7 @@ struct Run {
     /// Rows not yet applied, per input.
     stash: Vec<BTreeMap<Epoch, VecDeque<Batch>>>,
     marks: BTreeMap<Epoch, Vec<Mark>>,
-    latest: HashMap<(usize, usize), i64>,
+    latest: HashMap<(usize, usize), Option<i64>>,
     watermark: Watermark,
     outlets: Vec<Outlet>,
     marks_out: Output<Epoch, Vec<Mark>>,
@@ -262,11 +262,11 @@ impl Run {
         let since = Instant::now();
         for mark in self.marks.remove(&epoch).unwrap_or_default() {
             if let Some(latest) = self.latest.get_mut(&(mark.tracker, mark.worker)) {
-                *latest = (*latest).max(mark.micros);
+                *latest = mark.micros;
             }
         }
         self.worked = self.worked.filter(|e| *e > epoch);
-        let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
+        let least = self.latest.values().flatten().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
         self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
         self.settle(epoch);
@@ -309,7 +309,7 @@ impl Run {
         self.passed = watermark;
         self.around.metrics.at(watermark);
         // Where every worker derives the same, each tells itself; calls in flight differ, so all hear of all.
-        let mark = |worker, to| Mark { tracker: self.tracker, worker, micros: watermark.0, to };
+        let mark = |worker, to| Mark { tracker: self.tracker, worker, micros: Some(watermark.0), to };
         let mut list: Vec<Mark> = match self.quiet {
             None => vec![mark(0, self.worker)],
             Some(_) => (0..self.around.shared.workers).map(|to| mark(self.worker, to)).collect(),

@@ -7,6 +7,7 @@
 mod bad_input;
 mod bad_state;
 mod data;
+mod evolve;
 mod fixture;
 mod golden;
 mod harness;
@@ -14,3 +15,4 @@ mod idle;
 mod kill;
 mod logs;
 mod sabotage;
+mod syscalls;

@@ -3,4 +3,5 @@
 mod calls;
 mod restart;
 mod running;
+mod simulated;
 mod world;
