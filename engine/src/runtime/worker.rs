@@ -407,6 +407,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         let id = format!("{}/{}", node.name, node.role);
         let mut operator = factory(&self.schemas(node)).map_err(|p| p.node(&*node.name))?;
         let restored = self.restore(&id, &mut *operator).map_err(|p| p.node(&*node.name))?;
+        // What is in flight, and with it the watermark, is another on each worker.
+        let trackers = if operator.pending().is_some() { self.workers } else { 1 };
         let mut time = Time::default();
         let inputs = node.inputs.iter().map(|i| (self.stream(i), i.exchange.clone())).collect();
         for input in node.inputs.iter().filter(|i| i.port != ERRORS) {
@@ -438,7 +440,7 @@ impl<'s, 'b> Builder<'s, 'b> {
             errors: Some(streams.errors),
             time: Time {
                 marks: vec![streams.marks],
-                trackers: vec![(index, 0)],
+                trackers: (0..trackers).map(|w| (index, w)).collect(),
                 sources: vec![index],
                 ..Time::default()
             },
