@@ -10,6 +10,7 @@
 //! * [`key`]: the frozen key hash and the key groups.
 //! * [`window`]: aggregates, sessions and joins over event-time windows.
 //! * [`dedupe`]: the first row of each key.
+//! * [`calls`]: asynchronous and CPU-heavy work, beside the dataflow.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
 //! * [`dead`]: dead letters.
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
@@ -24,6 +25,7 @@
 //! runtime.
 
 pub mod batch;
+pub mod calls;
 pub mod connect;
 pub mod dead;
 pub mod dedupe;

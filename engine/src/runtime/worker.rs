@@ -54,6 +54,16 @@ pub(crate) struct Restored {
     pub watermarks: BTreeMap<String, i64>,
 }
 
+impl Restored {
+    /// The watermark at which an operator goes on. One that the last run did not have (a partial aggregate,
+    /// which there is with several workers only) begins with the lowest of its node's other operators.
+    fn watermark(&self, id: &str) -> Option<Watermark> {
+        let of_node = |other: &str| other.split('/').next() == id.split('/').next();
+        let others = || self.watermarks.iter().filter(|(other, _)| of_node(other)).map(|(_, w)| w).min();
+        self.watermarks.get(id).or_else(others).copied().map(Watermark)
+    }
+}
+
 /// What surrounds a node's code, before the operator has its `errors` port.
 #[derive(Clone)]
 pub(crate) struct AroundSpec {
@@ -397,6 +407,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         let id = format!("{}/{}", node.name, node.role);
         let mut operator = factory(&self.schemas(node)).map_err(|p| p.node(&*node.name))?;
         let restored = self.restore(&id, &mut *operator).map_err(|p| p.node(&*node.name))?;
+        // What is in flight, and with it the watermark, is another on each worker.
+        let trackers = if operator.pending().is_some() { self.workers } else { 1 };
         let mut time = Time::default();
         let inputs = node.inputs.iter().map(|i| (self.stream(i), i.exchange.clone())).collect();
         for input in node.inputs.iter().filter(|i| i.port != ERRORS) {
@@ -428,7 +440,7 @@ impl<'s, 'b> Builder<'s, 'b> {
             errors: Some(streams.errors),
             time: Time {
                 marks: vec![streams.marks],
-                trackers: vec![(index, 0)],
+                trackers: (0..trackers).map(|w| (index, w)).collect(),
                 sources: vec![index],
                 ..Time::default()
             },
@@ -443,7 +455,7 @@ impl<'s, 'b> Builder<'s, 'b> {
         for block in tail.restore(id)? {
             operator.restore(block, &groups)?;
         }
-        let Some(watermark) = self.plan.restored.watermarks.get(id).map(|w| Watermark(*w)) else { return Ok(None) };
+        let Some(watermark) = self.plan.restored.watermark(id) else { return Ok(None) };
         let mut emit = Emit::default();
         operator.on_close(self.plan.start - 1, watermark, &mut emit)?;
         if !emit.out.is_empty() {
