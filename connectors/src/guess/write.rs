@@ -93,7 +93,7 @@ fn source(text: &mut String, name: &str, guess: &Guess, path: &str) {
 }
 
 fn parse_node(text: &mut String, guess: &Guess, format: parse::Format) {
-    let _ = write!(text, "  # Lines that do not fit become dead letters: `millstream dead list`.\n");
+    text.push_str("  # Lines that do not fit become dead letters: `millstream dead list`.\n");
     let _ = write!(text, "  records:\n    kind: parse\n    from: lines\n    format: {}\n", guess.form.name());
     if format == parse::Format::Syslog {
         text.push_str("    # year: 2026  # RFC 3164 does not say it; with it `time` is a timestamp\n");

@@ -240,6 +240,7 @@ areas! {
         "CLI-FRESH": "The directory that `--fresh` would remove holds no state of Millstream.", "Name the right one with `--state`.";
         "CLI-METRICS": "Metrics cannot be answered at this address.", "Use a free port of 127.0.0.1.";
         "CLI-PARAMETER": "A parameter has no value.", "Write `-p NAME=VALUE`.";
+        "CLI-WATCH": "The name of a pipeline was changed while it ran under `--watch`.", "Undo it, or stop the run and start anew: the name says whose state it is.";
         "NEW-COLUMNS": "A column of the CSV file cannot be declared.", "Rename it in the file.";
         "NEW-EMPTY": "There is nothing in the file to guess from.", "Name a file with some data.";
         "NEW-EXISTS": "There is a file of this name already.", "Choose another name, or say `--force`.";

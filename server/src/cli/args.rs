@@ -76,6 +76,10 @@ pub struct Run {
     /// End once every source has been read to its present end, also where more may come.
     #[arg(long)]
     pub until_done: bool,
+    /// Run again on save: a file that has changed for the better takes over from the state; a bad one, or one
+    /// that the state does not fit, is reported, and what runs goes on.
+    #[arg(long)]
+    pub watch: bool,
     /// Print nothing but problems.
     #[arg(long, short)]
     pub quiet: bool,

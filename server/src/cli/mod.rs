@@ -13,6 +13,7 @@ mod run;
 mod signals;
 mod state;
 mod table;
+mod watch;
 
 use clap::{CommandFactory, Parser};
 use millstream_connectors::Registry;

@@ -118,6 +118,10 @@ impl Running {
         let ended = self.wait(LIMIT);
         ended.unwrap_or_else(|| panic!("still running after {LIMIT:?}:\n{}", text(&self.stderr)))
     }
+    /// Where it writes what it says.
+    pub fn stderr_path(&self) -> &Path {
+        &self.stderr
+    }
     /// Ctrl-C: reads no more, saves, and ends.
     pub fn drain(self) -> Ended {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process has a number");

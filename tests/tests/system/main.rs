@@ -17,3 +17,4 @@ mod logs;
 mod new;
 mod sabotage;
 mod syscalls;
+mod watch;
