@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a test says its seed, and what it skips")]
 
 mod bad_input;
+mod bad_pipeline;
 mod bad_state;
 mod data;
 mod evolve;
