@@ -186,10 +186,6 @@ impl World {
         rows.sort();
         rows
     }
-    /// The rows published, in the order in which they were.
-    pub fn in_order(&self) -> Vec<Vec<i64>> {
-        self.state.lock().unwrap().visible.clone()
-    }
     /// Waits until `done` holds of the rows written, published or not.
     pub fn wait(&self, limit: Duration, done: impl Fn(&[Vec<i64>]) -> bool) -> bool {
         let guard = self.state.lock().unwrap();
