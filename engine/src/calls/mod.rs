@@ -47,9 +47,10 @@ mod task;
 
 use crate::Result;
 use crate::batch::Batch;
+use crate::meaning::Meaning;
 use crate::operator::{Emit, Operator, Reads};
-use crate::plan::{Work, describe};
-use arrow::datatypes::SchemaRef;
+use crate::plan::Work;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use operator::Caller;
 use slots::Slots;
 use std::sync::{Arc, Mutex, Weak};
@@ -151,14 +152,22 @@ where
 }
 
 fn work(calls: Calls, rows: usize, input: &SchemaRef, function: Function) -> Work {
-    let columns: Vec<String> = input.fields().iter().map(|f| f.name().clone()).collect();
-    let reads = vec![Reads::Only(columns.clone())];
+    let reads = vec![Reads::Only(input.fields().iter().map(|f| f.name().clone()).collect())];
+    let fingerprint = meaning(input).fingerprint();
+    let input = Arc::clone(input);
     // The instances of one run find each other here. Nobody else holds the slots, so those of a run that is
     // over, with calls that never return, are not those of the next.
     let shared: Arc<Mutex<Weak<Slots>>> = Arc::default();
     let make = move |_: &[SchemaRef]| {
-        let caller = Caller::new(calls, rows.max(1), columns.clone(), function.clone(), Arc::clone(&shared));
+        let caller = Caller::new(calls, rows.max(1), Arc::clone(&input), function.clone(), Arc::clone(&shared));
         Ok(Box::new(caller) as Box<dyn Operator>)
     };
-    Work::Operator { factory: Arc::new(make), reads, fingerprint: format!("calls-1 {}", describe(input)) }
+    Work::Operator { factory: Arc::new(make), reads, fingerprint }
+}
+
+/// Rows wait for whatever function the node now has; its input may change as far as they can be read.
+fn meaning(input: &SchemaRef) -> Meaning {
+    let required = |nullable: bool| if nullable { "" } else { "!" };
+    let field = |f: &FieldRef| (f.name().clone(), format!("{}{}", f.data_type(), required(f.is_nullable())));
+    Meaning { kind: "calls".into(), fields: input.fields().iter().map(field).collect(), ..Meaning::default() }
 }

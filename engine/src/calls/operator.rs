@@ -10,6 +10,7 @@ use crate::operator::{Change, Context, Emit, KeyGroups, Operator, StateBlock, St
 use crate::time::{Epoch, Watermark};
 use arrow::array::{BooleanArray, UInt64Array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -25,7 +26,7 @@ pub(super) struct Caller {
     calls: Calls,
     /// Rows per call, at most.
     rows_max: usize,
-    columns: Vec<String>,
+    input: SchemaRef,
     function: Function,
     shared: Arc<Mutex<Weak<Slots>>>,
     /// `None` on an instance that only compacts state.
@@ -41,7 +42,7 @@ pub(super) struct Caller {
     /// How many rows here hold the watermark back at this value.
     marks: BTreeMap<i64, usize>,
     /// The watermark of the input at the last close.
-    input: Watermark,
+    watermark: Watermark,
     size: StateSize,
 }
 
@@ -49,14 +50,14 @@ impl Caller {
     pub fn new(
         calls: Calls,
         rows_max: usize,
-        columns: Vec<String>,
+        input: SchemaRef,
         function: Function,
         shared: Arc<Mutex<Weak<Slots>>>,
     ) -> Caller {
         Caller {
             calls,
             rows_max,
-            columns,
+            input,
             function,
             shared,
             running: None,
@@ -67,7 +68,7 @@ impl Caller {
             next_id: 0,
             left: Vec::new(),
             marks: BTreeMap::new(),
-            input: Watermark::UNKNOWN,
+            watermark: Watermark::UNKNOWN,
             size: StateSize::default(),
         }
     }
@@ -168,14 +169,14 @@ impl Operator for Caller {
 
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         let (worker, workers) = self.running.as_ref().map_or((0, 1), |(c, _)| (c.worker, c.workers));
-        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let columns: Vec<&str> = self.input.fields().iter().map(|f| f.name().as_str()).collect();
         let batch = insertions(batch.project(&columns), out);
         if batch.is_empty() {
             return Ok(());
         }
         let group = u8::try_from(KeyGroups::of(worker, workers).from).expect("there are 256 groups");
         let (ids, row_bytes) = (self.number(batch.len(), workers), row_bytes(&batch.rows));
-        self.wait(Chunk { ids, batch, mark: self.input.0, group, again: false, saved: false, row_bytes });
+        self.wait(Chunk { ids, batch, mark: self.watermark.0, group, again: false, saved: false, row_bytes });
         self.call();
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Operator for Caller {
     }
 
     fn on_close(&mut self, _epoch: Epoch, watermark: Watermark, _out: &mut Emit) -> Result<()> {
-        self.input = watermark;
+        self.watermark = watermark;
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Operator for Caller {
         let Change::Rows(rows) = &block.change else { return Ok(()) };
         if block.table == ROWS {
             self.next_id = ids(rows)?.values().iter().copied().fold(self.next_id, u64::max);
-            chunks(rows, groups)?.into_iter().for_each(|chunk| self.wait(chunk));
+            chunks(rows, &self.input, groups)?.into_iter().for_each(|chunk| self.wait(chunk));
         } else if block.table == LEFT {
             let gone: HashSet<u64> = ids(rows)?.values().iter().copied().collect();
             let before = std::mem::take(&mut self.waiting);

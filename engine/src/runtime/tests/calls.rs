@@ -537,3 +537,40 @@ fn changes_are_refused() {
     assert_eq!(world.published().len(), 25);
     assert_eq!(job.status().nodes.iter().find(|n| n.node == "call").unwrap().dead_lettered, 25);
 }
+
+#[test]
+fn the_input_may_change_while_rows_are_in_flight() {
+    let (world, dir, desk) = (Arc::new(World::default()), tempfile::tempdir().unwrap(), Desk::holding([3, 5]));
+    let nullable = |name: &str| schema().field_with_name(name).unwrap().clone().with_nullable(true);
+    let key = schema().field_with_name("key").unwrap().clone();
+    let inputs = [
+        vec![key.clone(), nullable("n")],
+        vec![key.clone(), nullable("n"), nullable("at")],
+        vec![key.clone(), nullable("n")],
+    ];
+    let gate = Gate::at(10);
+    for (run, fields) in inputs.into_iter().enumerate() {
+        let columns = fields.len();
+        let (seen, nulls) = (Arc::clone(&desk), Arc::new(Mutex::new(Vec::new())));
+        let found = Arc::clone(&nulls);
+        let input = Arc::new(arrow::datatypes::Schema::new(fields));
+        let work = calls::asynchronous(Calls::new(100).unordered(), 1, &input, move |call| {
+            assert_eq!(call.batch.rows.num_columns(), columns);
+            found.lock().unwrap().push(call.batch.column("at").is_some_and(|c| c.is_null(0)));
+            Arc::clone(&seen).call(call)
+        });
+        let job = start(&calling(one_partition(10, &gate), work, &world), 1 + run, dir.path());
+        published(&world, &all_but(10, &[3, 5]));
+        if run == 1 {
+            assert!(desk.wait(|s| s.calls.len() == 12));
+            assert_eq!(*nulls.lock().unwrap(), [true, true], "a column that came later is NULL");
+        }
+        if run == 2 {
+            desk.hold([]);
+            ended(&job);
+        }
+        job.request_stop(Stop::Kill);
+        ended(&job);
+    }
+    assert_eq!(world.published(), all_but(10, &[]));
+}
