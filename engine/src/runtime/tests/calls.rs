@@ -574,3 +574,53 @@ fn the_input_may_change_while_rows_are_in_flight() {
     }
     assert_eq!(world.published(), all_but(10, &[]));
 }
+
+/// Lets rows pass: what counts is the exchange in front of it.
+#[derive(Default)]
+struct Pass;
+
+impl Operator for Pass {
+    fn on_batch(&mut self, _: usize, _: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
+        out.send(batch);
+        Ok(())
+    }
+}
+
+#[test]
+fn order_outlives_restarts_on_other_workers() {
+    const ROWS: i64 = 1_500;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
+    let gate = Gate::at(0);
+    for round in 0.. {
+        // With seven keys, a row's key is its partition.
+        let script = Script { partitions: 3, rows: ROWS, keys: 7, bounded: true, gate: Arc::clone(&gate) };
+        let nap = rng.u64(1..4_000);
+        let work = calls::asynchronous(Calls::new(12), 1, &schema(), move |call: Call| async move {
+            tokio::time::sleep(Duration::from_micros(number(&call).unsigned_abs() * 7919 % nap)).await;
+            Ok(passed(call))
+        });
+        let (mut pipeline, called) = called(script, None, work);
+        let input = Input::from(called).by(vec!["key".into()]);
+        let pass = pipeline.operator("pass", "pass", vec![input], vec![count_schema()], operator::<Pass>());
+        pipeline.sink("out", Input::from(pass), Arc::new(ToWorld(Arc::clone(&world))));
+        let job = start(&pipeline, 1 + rng.usize(..3), dir.path());
+        if round >= 15 {
+            gate.open(i64::MAX);
+            ended(&job);
+            break;
+        }
+        gate.open(i64::from(rng.u32(..)) % 40 + (round + 1) * 80);
+        job.wait_checkpoint(job.status().checkpoint + 1, Duration::from_millis(200));
+        job.wait_timeout(Duration::from_micros(rng.u64(..5_000)));
+        job.request_stop(Stop::Kill);
+        ended(&job);
+    }
+    for partition in 0..3 {
+        let rows: Vec<i64> = world.in_order().iter().filter(|r| r[0] == partition).map(|r| r[1]).collect();
+        let first = rows.iter().zip(0..).position(|(n, expected)| *n != expected);
+        assert!(first.is_none() && rows.len() == ROWS as usize, "seed {seed}, partition {partition}, at {first:?}");
+    }
+}
