@@ -384,6 +384,7 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            kinds: self.prepared.pipeline.kinds.clone(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,

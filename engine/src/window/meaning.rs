@@ -2,10 +2,9 @@
 //! or less in the input changes nothing.
 
 use super::expr;
-use super::segment::as_text;
 use super::spec::{AggregateSpec, JoinKind, JoinSpec, Window, WindowEnd};
 use crate::Result;
-use crate::meaning::{Meaning, distinct, is_wider};
+use crate::meaning::{Meaning, is_wider};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
@@ -132,4 +131,41 @@ fn text(e: &Expr, schema: &Schema) -> String {
         rest = &rest[at + 1 + digits..];
     }
     out + rest
+}
+
+/// A length of time as pipeline files write it: the largest unit that divides it.
+fn as_text(micros: i64) -> String {
+    let units = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    match units.iter().find(|(_, unit)| micros != 0 && micros % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", micros / unit),
+        None => format!("{micros}us"),
+    }
+}
+
+/// Names that repeat, told apart: `a`, `a (2)`.
+fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut one = |name: String| {
+        let n = seen.entry(name.clone()).or_default();
+        *n += 1;
+        if *n == 1 { name } else { format!("{name} ({n})") }
+    };
+    names.into_iter().map(&mut one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_names_are_told_apart() {
+        let names = ["a", "b", "a", "a"].map(String::from);
+        assert_eq!(distinct(names), ["a", "b", "a (2)", "a (3)"]);
+    }
+
+    #[test]
+    fn lengths_of_time_have_their_largest_unit() {
+        let all = [60_000_000, 90_000_000, 250_000, 86_400_000_000, 7, 0].map(as_text);
+        assert_eq!(all, ["1m", "90s", "250ms", "1d", "7us", "0us"]);
+    }
 }
