@@ -26,7 +26,9 @@ mod transport;
 pub use column::TIME_UNIT_METADATA;
 pub use config::Format;
 pub use csv::CsvOptions;
+pub(crate) use csv::fields as csv_fields;
 pub use infer::infer;
+pub(crate) use instant::is_instant;
 pub use ipc::{IpcRows, IpcWriter};
 pub use parquet::{ParquetRows, ParquetWriter};
 

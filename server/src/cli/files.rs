@@ -12,25 +12,26 @@ use std::sync::Arc;
 
 /// Reads, checks and plans a file that is not going to run; prints what is wrong with it.
 pub fn loaded(given: &Given, workers: usize, registry: &Registry, print: &Print) -> Result<Loaded, Failure> {
-    loaded_to_run(given, workers, registry, Arc::new(|_| {}), print)
+    let bytes = read(&given.file, print)?;
+    load_bytes(given, &bytes, workers, registry, Arc::new(|_| {}), print)
 }
 
-/// [`loaded`] for a file that is going to run: `events` hears of what its nodes notice.
-pub fn loaded_to_run(
+/// [`loaded`] for a text that is going to run: `events` hears of what its nodes notice.
+pub fn load_bytes(
     given: &Given,
+    bytes: &[u8],
     workers: usize,
     registry: &Registry,
     events: Events,
     print: &Print,
 ) -> Result<Loaded, Failure> {
-    let bytes = read(&given.file, print)?;
     let parameters = parameters(&given.parameters, print)?;
     let file = given.file.display().to_string();
     let options = LoadOptions { parameters, env: &|name| std::env::var(name).ok(), secrets: &secret, workers, events };
-    match load(&file, &bytes, registry, &options) {
+    match load(&file, bytes, registry, &options) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
-            print.problems(&problems, Some(&source(&file, &bytes)));
+            print.problems(&problems, Some(&source(&file, bytes)));
             Err(Failure::Given)
         }
     }

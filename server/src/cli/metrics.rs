@@ -6,11 +6,18 @@ use millstream::runtime::Job;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Answers until the program ends.
-pub struct Served;
+pub struct Served(Arc<Mutex<Weak<Job>>>);
+
+impl Served {
+    /// Answers for this job from now on.
+    pub fn now(&self, job: &Arc<Job>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(job);
+    }
+}
 
 /// Longest request head that is read.
 const HEAD_BYTES_MAX: u64 = 32 << 10;
@@ -30,14 +37,16 @@ pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Serv
             .at(Place::path(address.to_string()))
             .found(e.to_string())
     })?;
-    let (job, pipeline) = (Arc::downgrade(job), pipeline.to_string());
+    let served = Arc::new(Mutex::new(Arc::downgrade(job)));
+    let (current, pipeline) = (Arc::clone(&served), pipeline.to_string());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let job = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // One at a time: a scraper that hangs up early is its own problem.
             let _ = answer(stream, &pipeline, &job);
         }
     });
-    Ok(Served)
+    Ok(Served(served))
 }
 
 fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Result<()> {

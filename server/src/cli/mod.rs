@@ -6,12 +6,14 @@ mod components;
 mod dead;
 mod files;
 mod metrics;
+mod new;
 mod plan;
 mod print;
 mod run;
 mod signals;
 mod state;
 mod table;
+mod watch;
 
 use clap::{CommandFactory, Parser};
 use millstream_connectors::Registry;
@@ -50,6 +52,7 @@ pub fn cli(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
     let print = print::Print::new(args.json);
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
+        args::Command::New(new) => new::new(new, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
         args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),

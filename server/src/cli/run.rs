@@ -3,13 +3,15 @@
 use super::args::Run;
 use super::print::Print;
 use super::table::{self, Table};
+use super::watch::{self, Changes};
 use super::{Failure, Outcome, files, metrics, plan, signals};
 use millstream::Problem;
 use millstream::runtime::{Job, JobState, Resume, Runtime, Stop};
+use millstream::state::{LocalStore, fs::RealFs};
 use millstream_connectors::Registry;
 use serde_json::json;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -17,37 +19,99 @@ use std::time::{Duration, Instant};
 const DRAW: Duration = Duration::from_millis(250);
 /// How often a line is printed without one.
 const LINE: Duration = Duration::from_secs(5);
+/// The longest that an ended job may take to let go of its state directory.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// `millstream run FILE`.
 pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
-    let workers = usize::from(args.workers);
-    let (tell, heard) = mpsc::channel();
-    // Nobody listens any more once the job has ended.
-    let events = Arc::new(move |problem| drop(tell.send(problem)));
-    let loaded = files::loaded_to_run(&args.given, workers, registry, events, print)?;
-    print.problems(&loaded.notes, Some(&loaded.document.source));
-    let dir = files::state_dir(&args.given.file, &args.state, &loaded.document.name);
-    if args.fresh {
-        files::remove_state(&dir, print)?;
-    }
     signals::listen();
-    let job = start(&loaded.pipeline, &dir, workers, &args.drop_state).map_err(|problems| {
-        print.problems(&problems, None);
-        plan::say_the_way_out(&problems, &args.given.file, print);
-        Failure::Given
-    })?;
-    let job = Arc::new(job);
-    begin(&job, &dir, args, print);
-    let _metrics = match args.metrics {
-        Some(address) => Some(metrics::serve(address, &loaded.document.name, &job).map_err(|problem| {
-            print.problem(&problem);
+    if args.watch {
+        return watch::watch(args, registry, print);
+    }
+    let bytes = files::read(&args.given.file, print)?;
+    let mut runner = Runner::new(args, registry, print);
+    let started = runner.start(&bytes)?;
+    let state = runner.follow(&started, None)?;
+    runner.finish(&started, &state)
+}
+
+/// Starts pipelines as the arguments say, and shows them.
+pub(super) struct Runner<'a> {
+    args: &'a Run,
+    registry: &'a Registry,
+    print: &'a Print,
+    metrics: Option<metrics::Served>,
+    /// What is asked of the state is asked once.
+    first: bool,
+}
+
+/// A pipeline under way.
+pub(super) struct Started {
+    pub job: Arc<Job>,
+    /// The pipeline's name.
+    pub name: String,
+    /// Where its state lies.
+    pub dir: PathBuf,
+    heard: mpsc::Receiver<Problem>,
+    began: Instant,
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(args: &'a Run, registry: &'a Registry, print: &'a Print) -> Runner<'a> {
+        Runner { args, registry, print, metrics: None, first: true }
+    }
+
+    /// Starts the pipeline of this text; prints why it does not.
+    pub fn start(&mut self, bytes: &[u8]) -> Result<Started, Failure> {
+        let (args, print) = (self.args, self.print);
+        let workers = usize::from(args.workers);
+        let (tell, heard) = mpsc::channel();
+        // Nobody listens any more once the job has ended.
+        let events = Arc::new(move |problem| drop(tell.send(problem)));
+        let loaded = files::load_bytes(&args.given, bytes, workers, self.registry, events, print)?;
+        print.problems(&loaded.notes, Some(&loaded.document.source));
+        let name = loaded.document.name.clone();
+        let dir = files::state_dir(&args.given.file, &args.state, &name);
+        let first = std::mem::take(&mut self.first);
+        if args.fresh && first {
+            files::remove_state(&dir, print)?;
+        }
+        let drop_state = if first { args.drop_state.as_slice() } else { &[] };
+        let job = start(&loaded.pipeline, &dir, workers, drop_state).map_err(|problems| {
+            print.problems(&problems, None);
+            plan::say_the_way_out(&problems, &args.given.file, print);
             Failure::Given
-        })?),
-        None => None,
-    };
-    let began = Instant::now();
-    let state = watch(&job, args, print, began, &heard)?;
-    finish(&job, &state, args, print, began)
+        })?;
+        let job = Arc::new(job);
+        begin(&job, &dir, args, print);
+        self.answer_metrics(&name, &job)?;
+        Ok(Started { job, name, dir, heard, began: Instant::now() })
+    }
+
+    fn answer_metrics(&mut self, name: &str, job: &Arc<Job>) -> Result<(), Failure> {
+        match (&self.metrics, self.args.metrics) {
+            (Some(served), _) => served.now(job),
+            (None, Some(address)) => {
+                let served = metrics::serve(address, name, job).map_err(|problem| {
+                    self.print.problem(&problem);
+                    Failure::Given
+                })?;
+                self.metrics = Some(served);
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the job until it ends; passes on the user's wish to end it, or that of a changed file.
+    pub fn follow(&self, started: &Started, changes: Option<&mut Changes<'_>>) -> Result<JobState, Failure> {
+        follow(started, self.args, self.print, changes)
+    }
+
+    /// The last word on a job.
+    pub fn finish(&self, started: &Started, state: &JobState) -> Outcome {
+        finish(&started.job, state, self.args, self.print, started.began)
+    }
 }
 
 fn start(
@@ -56,8 +120,7 @@ fn start(
     workers: usize,
     drop_state: &[String],
 ) -> Result<Job, Vec<Problem>> {
-    let store =
-        millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
+    let store = open(dir).map_err(|p| vec![p])?;
     let runtime = Runtime::builder()
         .workers(workers)
         .store(store)
@@ -65,6 +128,24 @@ fn start(
         .build()
         .map_err(|p| vec![p])?;
     runtime.start(pipeline, Resume::OrFresh)
+}
+
+/// Opens the state directory. A job of ours that has just ended may hold it for a moment.
+fn open(dir: &Path) -> millstream::Result<Arc<LocalStore>> {
+    let began = Instant::now();
+    loop {
+        match LocalStore::open(dir, Arc::new(RealFs)) {
+            Err(problem) if problem.code == "STATE-IN-USE" && is_ours(&problem) && began.elapsed() < LET_GO => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// True if this very process is the one that has the state directory.
+fn is_ours(problem: &Problem) -> bool {
+    problem.found.as_ref().is_some_and(|found| found.contains(&std::process::id().to_string()))
 }
 
 fn begin(job: &Job, dir: &Path, args: &Run, print: &Print) {
@@ -96,14 +177,14 @@ fn ago(age: Duration) -> String {
     }
 }
 
-/// Shows the job until it ends; passes on the user's wish to end it.
-fn watch(
-    job: &Job,
+fn follow(
+    started: &Started,
     args: &Run,
     print: &Print,
-    began: Instant,
-    heard: &mpsc::Receiver<Problem>,
+    mut changes: Option<&mut Changes<'_>>,
 ) -> Result<JobState, Failure> {
+    let Started { job, heard, began, .. } = started;
+    let began = *began;
     let mut table = Table::new();
     let live = print.terminal && !print.json && !args.quiet;
     let mut drawn = Instant::now();
@@ -134,6 +215,14 @@ fn watch(
         }
         if args.until_done && job.caught_up() {
             job.request_stop(Stop::Drain);
+        }
+        if let Some(changes) = changes.as_deref_mut()
+            && let Some(bytes) = changes.poll()
+        {
+            let _ = std::io::stderr().write_all(table.erase().as_bytes());
+            if changes.consider(started, bytes) {
+                job.request_stop(Stop::Drain);
+            }
         }
         if live && drawn.elapsed() >= DRAW {
             drawn = Instant::now();

@@ -118,6 +118,10 @@ impl Running {
         let ended = self.wait(LIMIT);
         ended.unwrap_or_else(|| panic!("still running after {LIMIT:?}:\n{}", text(&self.stderr)))
     }
+    /// Where it writes what it says.
+    pub fn stderr_path(&self) -> &Path {
+        &self.stderr
+    }
     /// Ctrl-C: reads no more, saves, and ends.
     pub fn drain(self) -> Ended {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process has a number");
@@ -211,6 +215,12 @@ impl Scene {
     pub fn command(&self, words: &[&str], after: &[&str]) -> Ended {
         let mut command = program(&[]);
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
+        self.spawn(command).end()
+    }
+    /// Runs the program with these arguments alone, in the scene's folder.
+    pub fn bare(&self, words: &[&str]) -> Ended {
+        let mut command = program(&[]);
+        command.args(words);
         self.spawn(command).end()
     }
     fn spawn(&self, mut command: Command) -> Running {
