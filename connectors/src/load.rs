@@ -166,6 +166,11 @@ impl Loader<'_> {
                 document::WhenFull::Pause => dead::WhenFull::Pause,
                 document::WhenFull::DropOldest => dead::WhenFull::DropOldest,
             },
+            guard: letters.guard.map(|g| dead::guard::Guard {
+                share: g.share.millionths(),
+                rows: g.rows,
+                every: g.every.get(),
+            }),
         };
     }
 

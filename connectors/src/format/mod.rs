@@ -17,6 +17,7 @@ mod json;
 mod lines;
 mod number;
 mod parquet;
+mod row;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use csv::CsvOptions;
 pub use infer::infer;
 pub use ipc::{IpcRows, IpcWriter};
 pub use parquet::{ParquetRows, ParquetWriter};
+pub use row::row_reader;
 
 use millstream::{Batch, Problem, Result};
 

@@ -2,13 +2,17 @@
 
 use super::checkpoint::{self, Committer, Saved};
 use super::clock::Ticker;
+use super::dead::Guarded;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
-use crate::dead::Keeper;
+use crate::dead::guard::Counter;
+use crate::dead::replay::{DECODER, Plan, ReadRows};
+use crate::dead::stored::{Selection, Stored};
+use crate::dead::{self, Keeper};
 use crate::metrics::{Metrics, NodeMetrics, NodeReading};
 use crate::plan::{NodeId, Pipeline, Prepared, Work};
 use crate::state::fs::RealFs;
@@ -23,6 +27,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// How long a run that makes its only checkpoint at its end waits for the next: for ever.
+const NO_CHECKPOINT: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What a job does about state that is already there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +186,34 @@ impl Runtime {
         self.launch(prepared, resume, watches).map_err(|p| vec![p])
     }
 
+    /// Feeds dead letters again into the nodes that refused them, and returns once that runs; see
+    /// [`dead::replay`](crate::dead::replay). `read` reads the rows back.
+    ///
+    /// # Errors
+    /// As [`Runtime::start`]; `DEAD-NONE` where there is no checkpoint.
+    pub fn replay(
+        &self,
+        pipeline: &Pipeline,
+        selection: &Selection,
+        read: ReadRows<'_>,
+    ) -> Result<Replay, Vec<Problem>> {
+        let prepared = pipeline.prepare()?;
+        self.launch_replay(prepared, selection, read).map_err(|p| vec![p])
+    }
+
+    fn launch_replay(&self, prepared: Prepared, selection: &Selection, read: ReadRows<'_>) -> Result<Replay> {
+        let name = prepared.pipeline.name.clone();
+        let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
+        let tail = opened.tail.map(Arc::new).ok_or_else(dead::replay::no_letters)?;
+        let dropped = self.dropped(Some(&tail))?;
+        check_state(&prepared, Some(&tail), &dropped)?;
+        let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail)?, selection, read));
+        let replay = Some(Arc::clone(&plan));
+        let job =
+            Launch { runtime: self, prepared, tail: Some(tail), dropped, watches: Vec::new(), replay }.run(opened.log)?;
+        Ok(Replay { job, plan })
+    }
+
     fn store(&self, name: &str) -> Result<Arc<dyn Store>> {
         match &self.state {
             StateDir::Store(store) => Ok(Arc::clone(store)),
@@ -221,7 +256,7 @@ impl Runtime {
         }
         let dropped = self.dropped(tail.as_deref())?;
         check_state(&prepared, tail.as_deref(), &dropped)?;
-        Launch { runtime: self, prepared, tail, dropped, watches }.run(opened.log)
+        Launch { runtime: self, prepared, tail, dropped, watches, replay: None }.run(opened.log)
     }
 }
 
@@ -273,6 +308,7 @@ struct Launch<'a> {
     /// State ids that are given up.
     dropped: BTreeSet<String>,
     watches: Vec<Watch>,
+    replay: Option<Arc<Plan>>,
 }
 
 impl Launch<'_> {
@@ -290,10 +326,17 @@ impl Launch<'_> {
         let mut parts =
             Parts { shared, metrics, participants, waiting, threads: Vec::new(), mailboxes: BTreeMap::new() };
         let restored = self.restored()?;
-        let partitions = self.discover(&parts.shared, &restored)?;
+        let partitions = match &self.replay {
+            Some(plan) => {
+                self.expect_feeds(plan, &parts.shared);
+                BTreeMap::new()
+            }
+            None => self.discover(&parts.shared, &restored)?,
+        };
         self.open_sinks(&mut parts, start)?;
         let progress = Arc::new(Progress::default());
         self.start_committer(&mut parts, log, inbox, &progress, settings.checkpoint_timeout);
+        let guard = self.guard(&parts);
         let mut watches = Watches::default();
         for (node, port, sender) in self.watches {
             watches.add(node, port, sender);
@@ -312,8 +355,11 @@ impl Launch<'_> {
             start,
             restored,
             watches,
+            guard,
+            replay: self.replay.clone(),
         };
-        let ticker = Ticker::new(Arc::clone(&parts.shared), settings.epoch, settings.checkpoint_every);
+        let every = if self.replay.is_some() { NO_CHECKPOINT } else { settings.checkpoint_every };
+        let ticker = Ticker::new(Arc::clone(&parts.shared), settings.epoch, every);
         parts.start_workers(blueprint, ticker, &progress)?;
         Ok(Job { shared: parts.shared, metrics: parts.metrics, progress, resumed, waiting: parts.waiting })
     }
@@ -340,6 +386,14 @@ impl Launch<'_> {
         }
         let watermarks = tail.body.watermarks.clone();
         Ok(Restored { tail: Some(Arc::clone(tail)), dropped: self.dropped.clone(), positions, watermarks })
+    }
+
+    /// A replay makes one checkpoint, at its end, which is when all feeds are through.
+    fn expect_feeds(&self, plan: &Plan, shared: &Shared) {
+        shared.one_checkpoint();
+        let sources = self.prepared.pipeline.nodes.iter().filter(|n| matches!(n.work, Work::Source(_))).count();
+        let beside = plan.feeds.keys().filter(|(_, input)| *input != DECODER).count();
+        (0..sources + beside).for_each(|_| shared.expect_source());
     }
 
     /// Finds the partitions of every source; those of the checkpoint that have not ended count as there.
@@ -396,6 +450,27 @@ impl Launch<'_> {
         Keeper::new(limits, segments)
     }
 
+    /// A replay feeds only what was refused already: its rate says nothing.
+    fn guard(&self, parts: &Parts) -> Option<Guarded> {
+        let limits = self.prepared.pipeline.settings.dead_letters.guard.filter(|_| self.replay.is_none())?;
+        let nodes = self.prepared.pipeline.nodes.iter().zip(&parts.metrics.nodes);
+        let sources: Vec<_> = nodes.filter_map(|(n, m)| Some((n.work.source()?, m))).collect();
+        Some(Guarded {
+            counter: Arc::new(Counter::new(limits, parts.shared.clock.monotonic())),
+            bounded: sources.iter().all(|(source, _)| source.bounded()),
+            sources: sources.into_iter().map(|(_, metrics)| Arc::clone(metrics)).collect(),
+        })
+    }
+
+    fn replaying(&self) -> Option<checkpoint::Replaying> {
+        let (plan, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
+        Some(checkpoint::Replaying {
+            sources: tail.body.sources.clone(),
+            watermarks: tail.body.watermarks.clone(),
+            taken: plan.taken.clone(),
+        })
+    }
+
     fn start_committer(
         &self,
         parts: &mut Parts,
@@ -433,6 +508,7 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            replay: self.replaying(),
             drop_state: self.dropped.iter().cloned().collect(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
@@ -579,6 +655,14 @@ impl Progress {
     }
 }
 
+/// A replay under way: a job that ends by itself.
+pub struct Replay {
+    /// It has made a checkpoint once the letters have been taken; before that nothing has happened.
+    pub job: Job,
+    /// What is fed, and what stays.
+    pub plan: Arc<Plan>,
+}
+
 /// A running pipeline. Dropping it kills the job.
 pub struct Job {
     shared: Arc<Shared>,
@@ -598,7 +682,7 @@ impl Job {
             nodes: self.metrics.read(),
             checkpoint: lock(&self.progress.state).0,
             checkpoints: checkpoints.total.load(Relaxed),
-            waiting: self.waiting.iter().filter_map(|w| lock(w).clone()).collect(),
+            waiting: self.waiting.iter().filter_map(|w| lock(w).clone()).chain(self.shared.alarm()).collect(),
             memory: self.shared.alive.load(Relaxed),
         }
     }
@@ -617,6 +701,12 @@ impl Job {
             super::shared::NEVER => JobState::Running,
             _ => JobState::Stopping,
         }
+    }
+
+    /// Why the sources wait for the rest of the job's life, where they do: too many dead letters. However the
+    /// job then ends, it has failed with this.
+    pub fn alarm(&self) -> Option<Problem> {
+        self.shared.alarm()
     }
 
     /// What it went on from.

@@ -231,36 +231,7 @@ impl SourceOperator {
             self.rows
                 .send(self.epoch, Batch { rows, diff: None, origin: Some(origin), charge: Some(Arc::clone(&charge)) });
         }
-        self.refuse(partition, charge);
-    }
-
-    fn refuse(&mut self, partition: &PartitionId, charge: Arc<Charge>) {
-        let rejects = std::mem::take(&mut self.decoded.rejects);
-        if rejects.is_empty() {
-            return;
-        }
-        let metrics = &self.around.metrics;
-        NodeMetrics::add(&metrics.rows_in, rejects.len());
-        match self.around.on_error {
-            crate::plan::OnError::Drop => NodeMetrics::add(&metrics.dropped, rejects.len()),
-            crate::plan::OnError::Fail => self.around.shared.fail(
-                crate::Problem::error(rejects[0].code, rejects[0].message.clone())
-                    .node(&*metrics.node)
-                    .at(crate::Place::Record {
-                        source: metrics.node.to_string(),
-                        partition: partition.to_string(),
-                        position: rejects[0].position,
-                    })
-                    .help("the node says `on_error: fail`; mend the record, or choose dead_letter"),
-            ),
-            crate::plan::OnError::DeadLetter => {
-                NodeMetrics::add(&metrics.dead_lettered, rejects.len());
-                let mut letters =
-                    crate::dead::from_rejects(&metrics.node, partition, self.around.shared.now(), rejects);
-                letters.charge = Some(charge);
-                self.around.errors.send(self.epoch, letters);
-            }
-        }
+        self.around.refuse_records(self.epoch, partition, std::mem::take(&mut self.decoded.rejects), charge);
     }
 
     /// A planted mistake: a position is saved in the epoch before that of its rows.

@@ -7,6 +7,7 @@ mod dead;
 mod files;
 mod metrics;
 mod print;
+mod replay;
 mod run;
 mod signals;
 mod state;
@@ -40,7 +41,7 @@ pub fn cli_main(registry: Registry) -> ExitCode {
         args::Command::Plan(plan) => check::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),
-        args::Command::Dead(dead) => dead::dead(dead, &print),
+        args::Command::Dead(dead) => dead::dead(dead, &registry, &print),
         args::Command::State(state) => state::state(state, &print),
         args::Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut args::Args::command(), "millstream", &mut std::io::stdout());

@@ -131,7 +131,7 @@ fn watch(
             }
             _ => {}
         }
-        if args.until_done && job.caught_up() {
+        if args.until_done && (job.caught_up() || job.alarm().is_some()) {
             job.request_stop(Stop::Drain);
         }
         if live && drawn.elapsed() >= DRAW {

@@ -13,4 +13,5 @@ mod harness;
 mod idle;
 mod kill;
 mod logs;
+mod replay;
 mod sabotage;
