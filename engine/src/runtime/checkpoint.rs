@@ -18,6 +18,7 @@
 
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox};
+use super::turns;
 use crate::connect::{Handle, PartitionId, Position, Source};
 use crate::dead::{self, Keeper};
 use crate::metrics::Metrics;
@@ -179,7 +180,7 @@ impl Committer {
         let mut compacting: BTreeSet<String> = BTreeSet::new();
         self.watch_letters();
         loop {
-            match inbox.receiver.recv_timeout(Duration::from_secs(1)) {
+            match turns::receive(&inbox.receiver, Duration::from_secs(1)) {
                 Ok(Message::Built) => built += 1,
                 Ok(Message::Part(epoch, part)) => {
                     let entry =
@@ -359,7 +360,7 @@ impl Committer {
                 }
                 Err(problem) if problem.retry == Retry::Backoff && !self.shared.poisoned() => {
                     *lock(&self.waiting) = Some(problem);
-                    std::thread::park_timeout(pause);
+                    turns::pause(pause);
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
                 Err(problem) => return Err(problem),
@@ -386,7 +387,7 @@ impl Committer {
             let Some(compaction) = self.log.begin_compaction(id) else { continue };
             compacting.insert(id.clone());
             let (sender, id, factory, schemas) = (sender.clone(), id.clone(), Arc::clone(factory), schemas.clone());
-            super::intake::spawn("compact", move || {
+            turns::spawn("compact", move || {
                 let base = merge(compaction, &factory, &schemas);
                 // The committer is gone only when the job is over.
                 let _ = sender.send(Message::Base { id, base });

@@ -6,6 +6,7 @@ use super::dead::Guarded;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
+use super::turns;
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -524,18 +525,16 @@ struct Parts {
     metrics: Arc<Metrics>,
     participants: checkpoint::Participants,
     waiting: Vec<Arc<Mutex<Option<Problem>>>>,
-    /// Committer first, then sinks.
-    threads: Vec<JoinHandle<()>>,
+    /// Sinks first, then the committer.
+    threads: Vec<(turns::Group, JoinHandle<()>)>,
     mailboxes: BTreeMap<(usize, usize), Arc<Mailbox>>,
 }
 
 impl Parts {
     fn thread(&mut self, name: &str, run: impl FnOnce() + Send + 'static) {
-        let handle = std::thread::Builder::new()
-            .name(format!("millstream-{name}"))
-            .spawn(run)
-            .expect("the system can start a thread");
-        self.threads.push(handle);
+        let group = turns::Group::default();
+        let handle = group.spawn(name, run);
+        self.threads.push((group, handle));
     }
 
     fn new_waiting(&mut self) -> Arc<Mutex<Option<Problem>>> {
@@ -564,13 +563,20 @@ impl Parts {
         let (shared, workers) = (Arc::clone(&self.shared), self.shared.workers);
         let blueprint = Arc::new(blueprint);
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
-        let guards = timely::execute(config, move |w| worker::run(w, &blueprint))
+        let group = turns::Group::default();
+        let members = group.of(workers);
+        let run = move |w: &mut timely::worker::Worker| {
+            let _here = members[w.index()].enter();
+            worker::run(w, &blueprint);
+        };
+        let guards = timely::execute(config, run)
             .map_err(|e| Problem::internal(format!("the dataflow workers could not start: {e}")))?;
         self.clock(ticker);
         let threads = std::mem::take(&mut self.threads);
         let mailboxes: Vec<Arc<Mailbox>> = self.mailboxes.values().cloned().collect();
         let (participants, progress) = (self.participants.clone(), Arc::clone(progress));
-        intake::spawn("job", move || {
+        turns::spawn("job", move || {
+            group.ended();
             for outcome in guards.join() {
                 if let Err(text) = outcome {
                     shared.fail(Problem::internal("a worker thread panicked").found(text));
@@ -582,13 +588,14 @@ impl Parts {
                 progress.wait_until(Some(Duration::from_millis(50)), |_| shared.in_flight() == 0);
             }
             participants.stop();
-            let mut threads = threads.into_iter();
-            let sinks = threads.len() - 1;
-            let (sink_threads, committer): (Vec<_>, Vec<_>) =
-                threads.by_ref().enumerate().partition(|(i, _)| *i < sinks);
-            committer.into_iter().for_each(|(_, t)| drop(t.join()));
+            let join = |(group, thread): (turns::Group, JoinHandle<()>)| {
+                group.ended();
+                drop(thread.join());
+            };
+            let mut sinks = threads;
+            sinks.pop().into_iter().for_each(join);
             mailboxes.iter().for_each(|m| m.push(Command::Stop));
-            sink_threads.into_iter().for_each(|(_, t)| drop(t.join()));
+            sinks.into_iter().for_each(join);
             progress.finish(match shared.failure() {
                 Some(problem) => JobState::Failed(problem),
                 None => JobState::Stopped,
@@ -600,7 +607,7 @@ impl Parts {
     /// The clock begins when the workers have been started; it ends with the job, by itself.
     fn clock(&self, ticker: Ticker) {
         let shared = Arc::clone(&self.shared);
-        intake::spawn("clock", move || {
+        turns::spawn("clock", move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ticker.run()));
             if let Err(panic) = outcome {
                 shared.fail(worker::panic_problem("the clock", &*panic));
@@ -631,18 +638,7 @@ impl Progress {
         self.async_changed.notify_waiters();
     }
     fn wait_until(&self, limit: Option<Duration>, done: impl Fn(&(u64, Option<JobState>)) -> bool) -> bool {
-        let guard = lock(&self.state);
-        match limit {
-            None => {
-                drop(self.changed.wait_while(guard, |s| !done(s)).unwrap_or_else(PoisonError::into_inner));
-                true
-            }
-            Some(limit) => {
-                let (guard, _) =
-                    self.changed.wait_timeout_while(guard, limit, |s| !done(s)).unwrap_or_else(PoisonError::into_inner);
-                done(&guard)
-            }
-        }
+        done(&turns::wait(&self.state, &self.changed, limit, |s| !done(s)))
     }
     async fn until(&self, done: impl Fn(&(u64, Option<JobState>)) -> bool) {
         loop {

@@ -8,8 +8,8 @@
 //!
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
-//! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them `clock`, `shared`,
-//! `worker` (builds the graph) and `job` (starts and stops it all).
+//! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them
+//! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph) and `job` (starts and stops it all).
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
 
@@ -29,6 +29,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod track;
+mod turns;
 mod watch;
 mod worker;
 

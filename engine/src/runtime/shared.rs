@@ -9,6 +9,7 @@
 //! Ordering that the checkpoints rest on: the clock marks epoch t as a checkpoint *before* it lets the
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
+use super::turns;
 use crate::Problem;
 use crate::time::{Clock, Epoch, Micros};
 use std::collections::BTreeSet;
@@ -140,9 +141,7 @@ impl Shared {
     }
     /// Waits until something asks for the clock, at most for `limit`.
     pub fn wait(&self, limit: Duration) -> Signal {
-        let guard = lock(&self.signal);
-        let (mut guard, _) =
-            self.wake_clock.wait_timeout_while(guard, limit, |s| !s.pending).unwrap_or_else(PoisonError::into_inner);
+        let mut guard = turns::wait(&self.signal, &self.wake_clock, Some(limit), |s| !s.pending);
         let stop = guard.stop;
         let taken = std::mem::take(&mut *guard);
         guard.stop = stop;

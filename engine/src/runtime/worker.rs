@@ -11,7 +11,7 @@ use super::replay::ReplaySpec;
 use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
 use super::track::{self, TrackSpec};
-use super::{dead, replay, watch};
+use super::{dead, replay, turns, watch};
 use crate::batch::{Batch, record_batch};
 use crate::connect::{Decoder, PartitionId};
 use crate::dead::replay::{DECODER, Plan};
@@ -94,7 +94,7 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
         worker.dataflow::<Epoch, _, _>(|scope| Builder::new(scope, blueprint).build())?;
         blueprint.participants.built();
         while worker.has_dataflows() && !shared.poisoned() {
-            worker.step_or_park(Some(PARK));
+            turns::step(worker, PARK);
         }
         Ok(())
     });

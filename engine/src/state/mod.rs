@@ -31,7 +31,7 @@ pub mod verify;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use committed::Committed;
 pub use log::{

@@ -26,12 +26,14 @@ pub struct How {
     pub environment: Vec<(&'static str, String)>,
     pub parameters: Vec<String>,
     pub arguments: Vec<&'static str>,
+    /// A program that runs ours, and what it is told: a tracer.
+    pub under: Vec<String>,
 }
 
 impl How {
     /// With so many workers.
     pub fn workers(workers: usize) -> How {
-        How { workers, environment: Vec::new(), parameters: Vec::new(), arguments: Vec::new() }
+        How { workers, environment: Vec::new(), parameters: Vec::new(), arguments: Vec::new(), under: Vec::new() }
     }
     /// With an environment variable.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> How {
@@ -41,6 +43,11 @@ impl How {
     /// With a parameter of the pipeline file.
     pub fn parameter(mut self, name: &str, value: &Path) -> How {
         self.parameters.push(format!("{name}={}", value.display()));
+        self
+    }
+    /// Run by another program.
+    pub fn under(mut self, words: &[&str]) -> How {
+        self.under = words.iter().map(|w| (*w).to_owned()).collect();
         self
     }
     /// With an argument.
@@ -78,6 +85,10 @@ impl Ended {
     /// A failpoint has struck.
     pub fn struck(&self) -> bool {
         self.status.signal() == Some(6)
+    }
+    /// Somebody has sent it SIGKILL.
+    pub fn killed(&self) -> bool {
+        self.status.signal() == Some(9)
     }
 }
 
@@ -179,7 +190,7 @@ impl Scene {
     }
     /// Starts `millstream run`.
     pub fn start(&self, how: &How) -> Running {
-        let mut command = program();
+        let mut command = program(&how.under);
         command.arg("run").arg(&self.pipeline).arg("--state").arg(self.path("state"));
         command.arg("--workers").arg(how.workers.to_string());
         command.args(how.parameters.iter().flat_map(|p| ["-p", p.as_ref()]));
@@ -196,7 +207,7 @@ impl Scene {
     }
     /// [`Scene::command`] with environment variables.
     pub fn command_with(&self, words: &[&str], after: &[&str], environment: &[(&str, String)]) -> Ended {
-        let mut command = program();
+        let mut command = program(&[]);
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
         command.envs(environment.iter().map(|(k, v)| (k, v)));
         self.spawn(command, "command").end()
@@ -219,9 +230,13 @@ impl Scene {
     }
 }
 
-/// The program under test.
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream-under-test"));
+/// The program under test, perhaps run by another.
+fn program(under: &[String]) -> Command {
+    let ours = env!("CARGO_BIN_EXE_millstream-under-test");
+    let mut command = Command::new(under.first().map_or(ours, String::as_str));
+    if !under.is_empty() {
+        command.args(&under[1..]).arg(ours);
+    }
     command.env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
     command
 }

@@ -15,3 +15,4 @@ mod kill;
 mod logs;
 mod replay;
 mod sabotage;
+mod syscalls;

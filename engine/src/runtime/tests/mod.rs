@@ -2,4 +2,5 @@
 
 mod restart;
 mod running;
+mod simulated;
 mod world;
