@@ -14,7 +14,8 @@ use crate::operator::Rejected;
 use crate::time::Micros;
 use crate::{Problem, Result};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Builder,
+    ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+    UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::reader::StreamReader;
@@ -328,7 +329,10 @@ mod tests {
     const DAY: Micros = 86_400_000_000;
 
     fn keeper(when_full: WhenFull) -> Keeper {
-        Keeper::new(Limits { keep: Duration::from_secs(10 * 86_400), max: 1_000, when_full, guard: None }, BTreeMap::new())
+        Keeper::new(
+            Limits { keep: Duration::from_secs(10 * 86_400), max: 1_000, when_full, guard: None },
+            BTreeMap::new(),
+        )
     }
 
     #[test]

@@ -32,10 +32,18 @@ impl Default for Guard {
 #[derive(Debug)]
 pub(crate) struct Counter {
     guard: Guard,
-    halves: Mutex<[Half; 2]>,
+    window: Mutex<Window>,
 }
 
-/// Half of the time that is looked back over: the present one, and the one before.
+/// What is looked back over: the present half of the time, and the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    present: Half,
+    before: Half,
+    /// Records read when letters were last counted.
+    read: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Half {
     began: Duration,
@@ -46,17 +54,21 @@ struct Half {
 
 impl Counter {
     pub fn new(guard: Guard, now: Duration) -> Counter {
-        Counter { guard, halves: Mutex::new([Half { began: now, ..Half::default() }; 2]) }
+        let half = Half { began: now, ..Half::default() };
+        Counter { guard, window: Mutex::new(Window { present: half, before: half, read: 0 }) }
     }
 
     /// `letters` more at monotonic time `now`, with `read` records read in all. What is wrong, where it is too many.
     pub fn count(&self, letters: u64, read: u64, now: Duration) -> Option<Problem> {
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let [present, before] = &mut *halves;
-        if now.saturating_sub(present.began) > self.guard.every / 2 {
-            *before = *present;
-            *present = Half { began: now, read, letters: 0 };
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let Window { present, before, read: last } = &mut *window;
+        let age = now.saturating_sub(present.began);
+        if age > self.guard.every / 2 {
+            let fresh = Half { began: now, read: *last, letters: 0 };
+            *before = if age > self.guard.every { fresh } else { *present };
+            *present = fresh;
         }
+        *last = read;
         present.letters += letters;
         let letters = present.letters + before.letters;
         let read = read.saturating_sub(before.read).max(letters);
@@ -110,7 +122,7 @@ mod tests {
     fn only_the_last_minute_counts() {
         let counter = counter();
         assert_eq!(counter.count(900, 900, S), None);
-        assert_eq!(counter.count(900, 1_800, S * 70), None, "the first ones are in the half before");
+        assert_eq!(counter.count(900, 1_800, S * 70), None, "the first ones are long ago");
         assert_eq!(counter.count(900, 90_000, S * 120), None);
         assert!(counter.count(5_000, 95_000, S * 121).is_some());
     }

@@ -10,9 +10,9 @@ use arrow::array::{AsArray, RecordBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use timely::dataflow::{Scope, Stream};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
 
 /// Bytes gathered before a checkpoint is asked for ahead of its time.
 const EARLY: usize = 16 << 20;

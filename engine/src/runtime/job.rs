@@ -6,6 +6,7 @@ use super::dead::Guarded;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
+use super::suspects::Suspects;
 use super::turns;
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
@@ -99,8 +100,11 @@ pub struct Status {
 pub struct Runtime {
     workers: usize,
     state: StateDir,
-    drop_state: Vec<String>,
+    /// Empty once a checkpoint has been made without them.
+    drop_state: Arc<Mutex<Vec<String>>>,
     clock: Arc<dyn Clock>,
+    /// By pipeline: what was learned from panics, for its next start.
+    suspects: Arc<Mutex<BTreeMap<String, Arc<Suspects>>>>,
 }
 
 #[derive(Clone)]
@@ -156,7 +160,8 @@ impl RuntimeBuilder {
                 .expected(format!("1 to {}", crate::key::GROUPS)));
         }
         let state = self.state.unwrap_or_else(|| StateDir::Under(".millstream".into()));
-        Ok(Runtime { workers: self.workers, state, drop_state: self.drop_state, clock: self.clock })
+        let (workers, drop_state, clock) = (self.workers, Arc::new(Mutex::new(self.drop_state)), self.clock);
+        Ok(Runtime { workers, state, drop_state, clock, suspects: Arc::default() })
     }
 }
 
@@ -170,6 +175,11 @@ impl Runtime {
     }
 
     /// Starts a pipeline and returns once it runs.
+    ///
+    /// A job that fails with a problem worth a retry ([`Retry::Backoff`](crate::problem::Retry)) may be started
+    /// again from this same runtime, as long as all its sources can be read again: it goes on from the last
+    /// checkpoint. Of an operator that panics on a row each time, that row becomes a dead letter (`NODE-PANIC`)
+    /// by the fourth start.
     ///
     /// # Errors
     /// Every problem found in the graph; or the one that kept it from starting.
@@ -210,8 +220,8 @@ impl Runtime {
         check_state(&prepared, Some(&tail), &dropped)?;
         let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail)?, selection, read));
         let replay = Some(Arc::clone(&plan));
-        let job =
-            Launch { runtime: self, prepared, tail: Some(tail), dropped, watches: Vec::new(), replay }.run(opened.log)?;
+        let job = Launch { runtime: self, prepared, tail: Some(tail), dropped, watches: Vec::new(), replay }
+            .run(opened.log)?;
         Ok(Replay { job, plan })
     }
 
@@ -226,7 +236,7 @@ impl Runtime {
     fn dropped(&self, tail: Option<&Committed>) -> Result<BTreeSet<String>> {
         let ids = || tail.into_iter().flat_map(|t| t.ids()).map(|(id, _)| id);
         let mut dropped = BTreeSet::new();
-        for node in &self.drop_state {
+        for node in &*lock(&self.drop_state) {
             let before = dropped.len();
             dropped.extend(ids().filter(|id| id.split('/').next() == Some(node)).map(String::from));
             if dropped.len() == before {
@@ -327,6 +337,8 @@ impl Launch<'_> {
         let mut parts =
             Parts { shared, metrics, participants, waiting, threads: Vec::new(), mailboxes: BTreeMap::new() };
         let restored = self.restored()?;
+        let newest = self.tail.as_ref().map_or((0, 0), |t| (t.body.checkpoint, t.body.epoch));
+        self.suspects().restart(newest.0, newest.1);
         let partitions = match &self.replay {
             Some(plan) => {
                 self.expect_feeds(plan, &parts.shared);
@@ -338,6 +350,7 @@ impl Launch<'_> {
         let progress = Arc::new(Progress::default());
         self.start_committer(&mut parts, log, inbox, &progress, settings.checkpoint_timeout);
         let guard = self.guard(&parts);
+        let suspects = self.suspects();
         let mut watches = Watches::default();
         for (node, port, sender) in self.watches {
             watches.add(node, port, sender);
@@ -356,6 +369,7 @@ impl Launch<'_> {
             start,
             restored,
             watches,
+            suspects,
             guard,
             replay: self.replay.clone(),
         };
@@ -451,6 +465,10 @@ impl Launch<'_> {
         Keeper::new(limits, segments)
     }
 
+    fn suspects(&self) -> Arc<Suspects> {
+        Arc::clone(lock(&self.runtime.suspects).entry(self.prepared.pipeline.name.clone()).or_default())
+    }
+
     /// A replay feeds only what was refused already: its rate says nothing.
     fn guard(&self, parts: &Parts) -> Option<Guarded> {
         let limits = self.prepared.pipeline.settings.dead_letters.guard.filter(|_| self.replay.is_none())?;
@@ -483,7 +501,8 @@ impl Launch<'_> {
         let nodes = &self.prepared.pipeline.nodes;
         let newest = self.tail.as_ref().map_or(0, |t| t.body.checkpoint);
         progress.set_newest(newest);
-        let on_commit = Arc::clone(progress);
+        let (on_commit, suspects, dropped) =
+            (Arc::clone(progress), self.suspects(), Arc::clone(&self.runtime.drop_state));
         let waiting = parts.new_waiting();
         let committer = Committer {
             shared: Arc::clone(&parts.shared),
@@ -512,7 +531,11 @@ impl Launch<'_> {
             replay: self.replaying(),
             drop_state: self.dropped.iter().cloned().collect(),
             timeout,
-            on_commit: Box::new(move |n| on_commit.set_newest(n)),
+            on_commit: Box::new(move |n| {
+                lock(&dropped).clear();
+                suspects.committed(n);
+                on_commit.set_newest(n);
+            }),
             waiting,
         };
         parts.thread("commit", move || committer.run(inbox));

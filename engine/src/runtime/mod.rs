@@ -11,13 +11,16 @@
 //! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them
 //! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph) and `job` (starts and stops it all).
 //!
-//! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
+//! Panics: `isolate` sets the record aside on which a stage or a decoder panics; `suspects` does it for
+//! operators, whose state a panic may have broken, over several starts of the job. Any other panic, a stop or
+//! a leak ends with the job: nothing else is shared between jobs but the process.
 
 mod chain;
 mod checkpoint;
 mod clock;
 mod dead;
 mod intake;
+mod isolate;
 mod job;
 mod ports;
 mod replay;
@@ -26,6 +29,7 @@ mod sink;
 mod source;
 mod stateful;
 mod stream;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod track;

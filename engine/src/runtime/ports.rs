@@ -74,13 +74,7 @@ impl Surround {
     }
 
     /// Sends the records that a source's decoder refused to its `errors` port, by its policy.
-    pub fn refuse_records(
-        &mut self,
-        epoch: Epoch,
-        partition: &PartitionId,
-        rejects: Vec<Reject>,
-        charge: Arc<Charge>,
-    ) {
+    pub fn refuse_records(&mut self, epoch: Epoch, partition: &PartitionId, rejects: Vec<Reject>, charge: Arc<Charge>) {
         if rejects.is_empty() {
             return;
         }

@@ -4,11 +4,12 @@
 //! are through it says so as a source that has ended does, and the clock makes the run's only checkpoint. A
 //! run that is told to stop before that is killed: the letters are taken together or not at all.
 
+use super::isolate::Decoding;
 use super::ports::{Outlet, Surround};
 use super::shared::NEVER;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
-use crate::connect::{Body, Decoded, Decoder, Payload};
+use crate::connect::{Body, Decoded, Payload};
 use crate::dead::replay::Feed;
 use crate::time::Epoch;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(crate) struct ReplaySpec {
     pub around: AroundSpec,
     pub feeds: Vec<Feed>,
     /// Of the source that is fed.
-    pub decoder: Option<Box<dyn Decoder>>,
+    pub decoder: Option<Decoding>,
     pub start: Epoch,
 }
 
@@ -86,7 +87,7 @@ struct Feeder {
     rows: Outlet,
     around: Surround,
     feeds: std::vec::IntoIter<Feed>,
-    decoder: Option<Box<dyn Decoder>>,
+    decoder: Option<Decoding>,
     epoch: Epoch,
     state: State,
 }

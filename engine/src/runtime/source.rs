@@ -7,11 +7,12 @@
 
 use super::checkpoint::{Part, Participant, Saved};
 use super::intake::{Intake, Partitions, Taken};
+use super::isolate::Decoding;
 use super::ports::{Outlet, Surround, downgrade};
 use super::stream::{Presence, Status};
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
-use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Source};
+use crate::connect::{Body, Decoded, PartitionId, Payload, Source};
 use crate::metrics::NodeMetrics;
 use crate::state::sabotage;
 use crate::time::Epoch;
@@ -39,7 +40,7 @@ pub(crate) struct SourceSpec {
     pub around: AroundSpec,
     pub source: Arc<dyn Source>,
     pub partitions: Arc<Partitions>,
-    pub decoder: Box<dyn Decoder>,
+    pub decoder: Decoding,
     /// Positions of the last checkpoint, of all partitions.
     pub from: BTreeMap<PartitionId, Saved>,
     pub start: Epoch,
@@ -125,7 +126,7 @@ struct SourceOperator {
     from: BTreeMap<PartitionId, Saved>,
     /// Where this worker's partitions would go on now; others' are left out of the checkpoint.
     positions: BTreeMap<PartitionId, Saved>,
-    decoder: Box<dyn Decoder>,
+    decoder: Decoding,
     epoch: Epoch,
     worker: usize,
     participant: Participant,

@@ -4,14 +4,17 @@
 //! is what makes a delta taken at the close of t contain all of t and nothing of t+1.
 
 use super::checkpoint::{Part, Participant};
+use super::isolate::caught;
 use super::ports::{Outlet, Surround, downgrade};
 use super::stream::{ByKey, Mark};
+use super::suspects::Suspects;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge};
 use crate::metrics::NodeMetrics;
 use crate::operator::{Emit, Operator};
 use crate::time::{Epoch, Watermark};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use timely::communication::Pull;
@@ -45,6 +48,7 @@ pub(crate) struct StatefulSpec {
     /// Watermark of the last checkpoint.
     pub restored: Option<Watermark>,
     pub participant: Participant,
+    pub suspects: Arc<Suspects>,
 }
 
 /// The streams of an operator.
@@ -114,6 +118,7 @@ pub(crate) fn build<'s>(
             tracker: spec.tracker,
             worker: spec.worker,
             participant: spec.participant,
+            suspects: spec.suspects,
             closed: 0,
             emit: Emit::default(),
         };
@@ -154,6 +159,7 @@ struct Run {
     tracker: usize,
     worker: usize,
     participant: Participant,
+    suspects: Arc<Suspects>,
     /// Every epoch below has been closed.
     closed: Epoch,
     emit: Emit,
@@ -205,7 +211,13 @@ impl Run {
                 NodeMetrics::add(&self.around.metrics.rows_in, batch.len());
                 // Positions end here: behind a stateful operator a row has no single origin. Rows that are
                 // refused keep theirs, so the operator still sees it.
-                self.operator.on_batch(port, epoch, batch, &mut self.emit)?;
+                let (batch, refused) = self.suspects.sift(&self.id, port, epoch, batch);
+                self.emit.rejected.extend(refused);
+                match self.suspects.watches(&self.id) {
+                    true => (0..batch.len()).try_for_each(|row| self.give(port, epoch, batch.slice(row, 1)))?,
+                    false if batch.is_empty() => {}
+                    false => self.give(port, epoch, batch)?,
+                }
                 self.around.metrics.busy(since);
                 self.settle(epoch);
                 if began.elapsed() > TURN {
@@ -215,6 +227,12 @@ impl Run {
             self.stash[port].remove(&epoch);
         }
         Ok(true)
+    }
+
+    fn give(&mut self, port: usize, epoch: Epoch, batch: Batch) -> crate::Result<()> {
+        let kept = batch.clone();
+        caught(|| self.operator.on_batch(port, epoch, batch, &mut self.emit))
+            .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, Some((port, &kept)), words)))
     }
 
     fn close(&mut self, epoch: Epoch) -> crate::Result<()> {
@@ -227,7 +245,8 @@ impl Run {
         let before = self.watermark;
         let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
-        self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
+        caught(|| self.operator.on_close(epoch, self.watermark, &mut self.emit))
+            .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, None, words)))?;
         self.settle(epoch);
         if self.watermark > before {
             self.pass_on(epoch);

@@ -3,21 +3,24 @@
 use super::chain::{self, Link};
 use super::checkpoint::{Participants, Saved};
 use super::intake::Partitions;
+use super::isolate::{Decoding, Guarded, words};
 use super::ports::{Outlet, Surround};
+use super::replay::ReplaySpec;
 use super::shared::{NEVER, Shared};
 use super::sink::{self, Mailbox};
 use super::source::{self, Reached, SourceSpec};
-use super::replay::ReplaySpec;
 use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
+use super::suspects::Suspects;
 use super::track::{self, TrackSpec};
 use super::{dead, replay, turns, watch};
 use crate::batch::{Batch, record_batch};
-use crate::connect::{Decoder, PartitionId};
+use crate::connect::PartitionId;
 use crate::dead::replay::{DECODER, Plan};
 use crate::metrics::{Metrics, NodeMetrics};
-use crate::operator::{Emit, KeyGroups};
+use crate::operator::{Emit, KeyGroups, StageFactory};
 use crate::plan::{ERRORS, Input, Node, NodeId, OnError, Prepared, Work};
+use crate::problem::{Domain, Retry};
 use crate::state::Committed;
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
@@ -45,6 +48,8 @@ pub(crate) struct Blueprint {
     pub start: Epoch,
     pub restored: Restored,
     pub watches: watch::Watches,
+    /// Operators that have panicked lately.
+    pub suspects: Arc<Suspects>,
     /// Watches the rate of dead letters.
     pub guard: Option<dead::Guarded>,
     /// Sources read nothing; these letters are fed instead.
@@ -83,8 +88,7 @@ pub(crate) fn low(frontiers: &[MutableAntichain<Epoch>]) -> Epoch {
 
 /// A panic in our own or the user's code, as a problem.
 pub(crate) fn panic_problem(who: &str, panic: &(dyn std::any::Any + Send)) -> Problem {
-    let text = panic.downcast_ref::<&str>().map(|s| s.to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
-    Problem::internal(format!("{who} panicked")).found(text.unwrap_or_else(|| "a panic without a message".into()))
+    Problem::internal(format!("{who} panicked")).found(words(panic)).kind(Domain::Internal, Retry::Backoff)
 }
 
 /// The body of a worker thread: builds, steps until the dataflow is complete or the job is poisoned.
@@ -209,10 +213,7 @@ impl<'s, 'b> Builder<'s, 'b> {
                 self.build_sink(index);
                 Ok(())
             }
-            Work::Union => {
-                self.build_union(index);
-                Ok(())
-            }
+            Work::Union => self.build_union(index),
             Work::Stage { .. } => unreachable!("stages are built as chains"),
         }
     }
@@ -249,7 +250,7 @@ impl<'s, 'b> Builder<'s, 'b> {
         &self,
         index: usize,
         input: usize,
-        decoder: Option<Box<dyn Decoder>>,
+        decoder: Option<Decoding>,
     ) -> (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Batch>) {
         let feeds = self.plan.replay.as_ref().filter(|_| self.worker == 0);
         let feeds = feeds.and_then(|r| r.feeds.get(&(index, input)).cloned()).unwrap_or_default();
@@ -266,7 +267,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         let node = self.node(index);
         let Work::Source(source) = &node.work else { unreachable!("called for sources") };
         let reached = self.timed[index].then(Reached::default);
-        let decoder = source.decoder(&self.plan.prepared.schemas[index][0]).map_err(|p| p.node(&*node.name))?;
+        let schema = &self.plan.prepared.schemas[index][0];
+        let decoder = Decoding::new(source, schema).map_err(|p| p.node(&*node.name))?;
         if self.plan.replay.is_some() {
             // Nobody says what the partitions do: the watermark stays what it was.
             let (rows, errors) = self.feed(index, DECODER, Some(decoder));
@@ -369,7 +371,7 @@ impl<'s, 'b> Builder<'s, 'b> {
             let node = self.node(index);
             let Work::Stage { factory, .. } = &node.work else { unreachable!("fuses() only takes stages") };
             let schema = self.plan.prepared.input_schema(&node.inputs[0]);
-            let stage = factory(&schema).map_err(|p| p.node(&*node.name))?;
+            let stage = Guarded::new(factory, &schema).map_err(|p| p.node(&*node.name))?;
             links.push(Link { stage, around: self.around(index) });
         }
         let input = &self.node(first).inputs[0];
@@ -402,23 +404,29 @@ impl<'s, 'b> Builder<'s, 'b> {
             && !self.is_fed(next, 0)
     }
 
-    fn build_union(&mut self, index: usize) {
+    fn build_union(&mut self, index: usize) -> Result<()> {
         let node = self.node(index);
         let schema = Arc::clone(&self.plan.prepared.schemas[index][0]);
         let mut time = Time::default();
         let mut streams = Vec::new();
         for input in &node.inputs {
             // Every side passes a stage, also one that is aligned already: that is where rows are counted.
-            streams.push(self.align(index, self.stream(input), &schema));
+            streams.push(self.align(index, self.stream(input), &schema)?);
             if input.port != ERRORS {
                 time.merge(&self.built[input.from.0].time);
             }
         }
         self.built[index] = Built { ports: vec![Some(self.scope.concatenate(streams))], errors: None, time };
+        Ok(())
     }
 
     /// One side of a union may carry columns that nobody downstream wants, or never be null where another is.
-    fn align(&self, index: usize, stream: Stream<'s, Epoch, Batch>, schema: &SchemaRef) -> Stream<'s, Epoch, Batch> {
+    fn align(
+        &self,
+        index: usize,
+        stream: Stream<'s, Epoch, Batch>,
+        schema: &SchemaRef,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
         struct Align(SchemaRef);
         impl crate::operator::Stage for Align {
             fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()> {
@@ -429,8 +437,9 @@ impl<'s, 'b> Builder<'s, 'b> {
                 Ok(())
             }
         }
-        let links = vec![Link { stage: Box::new(Align(Arc::clone(schema))), around: self.around(index) }];
-        chain::build("align", stream, links, 1).ports.remove(0)
+        let factory: StageFactory = Arc::new(|schema| Ok(Box::new(Align(Arc::clone(schema)))));
+        let links = vec![Link { stage: Guarded::new(&factory, schema)?, around: self.around(index) }];
+        Ok(chain::build("align", stream, links, 1).ports.remove(0))
     }
 
     // --- state and sinks ---
@@ -466,6 +475,7 @@ impl<'s, 'b> Builder<'s, 'b> {
                 ports: node.schemas.len(),
                 restored,
                 participant: self.plan.participants.join(),
+                suspects: Arc::clone(&self.plan.suspects),
             },
         );
         self.built[index] = Built {

@@ -28,7 +28,9 @@ pub enum Command {
     Schema,
     /// Look at dead letters, and feed them again.
     Dead(Dead),
-    /// Look at checkpoints.
+    /// What a pipeline's state says of it: last checkpoint, positions, dead letters.
+    Status(Status),
+    /// Check checkpoints.
     State(State),
     /// Print shell completions.
     Completions {
@@ -186,6 +188,17 @@ pub struct DeadShow {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Status {
+    /// The pipeline file.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Everything that grows on disk: its size, how large and how old it may become, how much of that is used.
+    #[arg(long)]
+    pub disk: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct State {
     #[command(subcommand)]
     pub command: StateCommand,
@@ -195,13 +208,6 @@ pub struct State {
 pub enum StateCommand {
     /// Read everything that the newest checkpoint needs and report what is wrong.
     Verify {
-        /// The pipeline file.
-        file: PathBuf,
-        #[command(flatten)]
-        state: StateDir,
-    },
-    /// Bytes on disk, by what they are for.
-    Disk {
         /// The pipeline file.
         file: PathBuf,
         #[command(flatten)]

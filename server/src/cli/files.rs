@@ -23,14 +23,25 @@ pub fn loaded_to_run(
     events: Events,
     print: &Print,
 ) -> Result<Loaded, Failure> {
-    let bytes = read(&given.file, print)?;
+    loaded_from(&read(&given.file, print)?, given, workers, registry, events, print)
+}
+
+/// [`loaded_to_run`] for the bytes that the file had.
+pub fn loaded_from(
+    bytes: &[u8],
+    given: &Given,
+    workers: usize,
+    registry: &Registry,
+    events: Events,
+    print: &Print,
+) -> Result<Loaded, Failure> {
     let parameters = parameters(&given.parameters, print)?;
     let file = given.file.display().to_string();
     let options = LoadOptions { parameters, env: &|name| std::env::var(name).ok(), secrets: &secret, workers, events };
-    match load(&file, &bytes, registry, &options) {
+    match load(&file, bytes, registry, &options) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
-            print.problems(&problems, Some(&source(&file, &bytes)));
+            print.problems(&problems, Some(&source(&file, bytes)));
             Err(Failure::Given)
         }
     }
@@ -82,12 +93,17 @@ pub fn state_dir(file: &Path, state: &StateDir, name: &str) -> PathBuf {
 
 /// The state directory of a file of which only the name matters.
 pub fn state_of(file: &Path, state: &StateDir, print: &Print) -> Result<(String, PathBuf), Failure> {
+    document_of(file, state, print).map(|(document, dir)| (document.name, dir))
+}
+
+/// A file that is only looked at, and its state directory.
+pub fn document_of(file: &Path, state: &StateDir, print: &Print) -> Result<(Document, PathBuf), Failure> {
     let bytes = read(file, print)?;
     let shown = file.display().to_string();
     match Document::parse(&shown, &bytes) {
         Ok(document) => {
             let dir = state_dir(file, state, &document.name);
-            Ok((document.name, dir))
+            Ok((document, dir))
         }
         Err(problems) => {
             print.problems(&problems, Some(&source(&shown, &bytes)));

@@ -1,25 +1,52 @@
 //! `--metrics`: the job's counters as Prometheus text, on request.
 
+use super::disk;
+use millstream::dead::Limits;
 use millstream::metrics::NodeReading;
 use millstream::problem::{Place, Problem};
 use millstream::runtime::Job;
+use millstream::state::{LocalStore, Store, fs::RealFs};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Weak};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Answers until the program ends.
-pub struct Served;
+/// What is answered from: the job that runs now, and its state.
+pub struct Served {
+    pipeline: String,
+    store: Option<Arc<dyn Store>>,
+    limits: Limits,
+    job: Mutex<Weak<Job>>,
+}
 
 /// Longest request head that is read.
 const HEAD_BYTES_MAX: u64 = 32 << 10;
 
-/// Begins to answer at `address`.
+impl Served {
+    /// Nothing is answered yet.
+    pub fn new(pipeline: &str, dir: &Path, limits: &Limits) -> Arc<Served> {
+        // Without it only the figures of the disk are missing.
+        let store = LocalStore::open_read_only(dir, Arc::new(RealFs)).ok().map(|s| s as Arc<dyn Store>);
+        Arc::new(Served { pipeline: pipeline.into(), store, limits: limits.clone(), job: Mutex::default() })
+    }
+
+    /// From now on this job is answered from.
+    pub fn show(&self, job: &Arc<Job>) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(job);
+    }
+
+    fn job(&self) -> Option<Arc<Job>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+}
+
+/// Begins to answer at `address`, until the program ends.
 ///
 /// # Errors
 /// When the address is not on this machine's loopback, or cannot be bound.
-pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Served, Problem> {
+pub fn serve(address: SocketAddr, served: Arc<Served>) -> Result<(), Problem> {
     if !address.ip().is_loopback() {
         return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only")
             .found(address.to_string())
@@ -30,17 +57,16 @@ pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Serv
             .at(Place::path(address.to_string()))
             .found(e.to_string())
     })?;
-    let (job, pipeline) = (Arc::downgrade(job), pipeline.to_string());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // One at a time: a scraper that hangs up early is its own problem.
-            let _ = answer(stream, &pipeline, &job);
+            let _ = answer(stream, &served);
         }
     });
-    Ok(Served)
+    Ok(())
 }
 
-fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, served: &Served) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(std::io::Read::take(stream.try_clone()?, HEAD_BYTES_MAX));
@@ -50,8 +76,8 @@ fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Re
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let (status, body) = match (first.starts_with("GET /metrics "), job.upgrade()) {
-        (true, Some(job)) => ("200 OK", text(pipeline, &job)),
+    let (status, body) = match (first.starts_with("GET /metrics "), served.job()) {
+        (true, Some(job)) => ("200 OK", text(served, &job)),
         (true, None) => ("503 Service Unavailable", String::new()),
         _ => ("404 Not Found", "the metrics are at /metrics\n".into()),
     };
@@ -83,8 +109,8 @@ const FAMILIES: [Family; 11] = [
 ];
 
 /// The counters as Prometheus text.
-pub fn text(pipeline: &str, job: &Job) -> String {
-    let status = job.status();
+fn text(served: &Served, job: &Job) -> String {
+    let (status, pipeline) = (job.status(), &served.pipeline);
     let mut out = String::new();
     for (name, kind, help, read) in FAMILIES {
         let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} {kind}");
@@ -104,5 +130,24 @@ pub fn text(pipeline: &str, job: &Job) -> String {
         "# HELP millstream_memory_bytes bytes of batches alive\n# TYPE millstream_memory_bytes gauge\nmillstream_memory_bytes{{pipeline=\"{pipeline}\"}} {}",
         status.memory
     );
+    head(&mut out, "waiting", "why something waits, or nothing does: a full disk, too many dead letters");
+    for problem in &status.waiting {
+        let _ = writeln!(out, "millstream_waiting{{pipeline=\"{pipeline}\",code=\"{}\"}} 1", problem.code);
+    }
+    // A file may go while it is looked at: then the figures come with the next request.
+    let items = served.store.as_ref().and_then(|store| disk::items(store, &served.limits).ok()).unwrap_or_default();
+    head(&mut out, "disk_bytes", "bytes on disk");
+    for item in &items {
+        let (what, bytes) = (item.what, item.bytes);
+        let _ = writeln!(out, "millstream_disk_bytes{{pipeline=\"{pipeline}\",what=\"{what}\"}} {bytes}");
+    }
+    head(&mut out, "disk_max_bytes", "bytes that it may have on disk");
+    for (what, max) in items.iter().filter_map(|i| Some((i.what, i.max?.0))) {
+        let _ = writeln!(out, "millstream_disk_max_bytes{{pipeline=\"{pipeline}\",what=\"{what}\"}} {max}");
+    }
     out
+}
+
+fn head(out: &mut String, name: &str, help: &str) {
+    let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} gauge");
 }

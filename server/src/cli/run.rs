@@ -5,8 +5,10 @@ use super::print::Print;
 use super::table::{self, Table};
 use super::{Failure, Outcome, files, metrics, signals};
 use millstream::Problem;
+use millstream::plan::Pipeline;
+use millstream::problem::{Retry, Severity};
 use millstream::runtime::{Job, JobState, Resume, Runtime, Stop};
-use millstream_connectors::Registry;
+use millstream_connectors::{Events, Registry};
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
@@ -23,47 +25,90 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     let workers = usize::from(args.workers);
     let (tell, heard) = mpsc::channel();
     // Nobody listens any more once the job has ended.
-    let events = Arc::new(move |problem| drop(tell.send(problem)));
-    let loaded = files::loaded_to_run(&args.given, workers, registry, events, print)?;
+    let events: Events = Arc::new(move |problem| drop(tell.send(problem)));
+    let bytes = files::read(&args.given.file, print)?;
+    let load = || files::loaded_from(&bytes, &args.given, workers, registry, Arc::clone(&events), print);
+    let loaded = load()?;
     print.problems(&loaded.notes, Some(&loaded.document.source));
     let dir = files::state_dir(&args.given.file, &args.state, &loaded.document.name);
     if args.fresh {
         files::remove_state(&dir, print)?;
     }
     signals::listen();
-    let job = start(&loaded.pipeline, &dir, workers, &args.drop_state).map_err(|problems| {
+    let given = |problems: Vec<Problem>| {
         print.problems(&problems, None);
         Failure::Given
-    })?;
-    let job = Arc::new(job);
-    begin(&job, &dir, args, print);
-    let _metrics = match args.metrics {
-        Some(address) => Some(metrics::serve(address, &loaded.document.name, &job).map_err(|problem| {
-            print.problem(&problem);
-            Failure::Given
-        })?),
-        None => None,
     };
+    let runtime = runtime(&dir, workers, &args.drop_state).map_err(|p| given(vec![p]))?;
+    let mut job = Arc::new(runtime.start(&loaded.pipeline, Resume::OrFresh).map_err(given)?);
+    begin(&job, &dir, args, print);
+    let served = metrics::Served::new(&loaded.document.name, &dir, &loaded.pipeline.settings.dead_letters);
+    served.show(&job);
+    if let Some(address) = args.metrics {
+        metrics::serve(address, Arc::clone(&served)).map_err(|p| given(vec![p]))?;
+    }
     let began = Instant::now();
-    let state = watch(&job, args, print, began, &heard)?;
-    finish(&job, &state, args, print, began)
+    let mut restarts = Restarts::new(&loaded.pipeline);
+    loop {
+        let state = watch(&job, args, print, began, &heard)?;
+        let JobState::Failed(problem) = &state else { return finish(&job, &state, args, print, began) };
+        let Some(pause) = restarts.after(problem, &job) else { return finish(&job, &state, args, print, began) };
+        print.problem(&restarting(problem, pause));
+        std::thread::sleep(pause);
+        // From the file as it was read first: a source remembers where it has been.
+        job = Arc::new(runtime.start(&load()?.pipeline, Resume::OrFresh).map_err(|problems| {
+            print.problems(&problems, None);
+            Failure::Job
+        })?);
+        served.show(&job);
+        begin(&job, &dir, args, print);
+    }
 }
 
-fn start(
-    pipeline: &millstream::plan::Pipeline,
-    dir: &Path,
-    workers: usize,
-    drop_state: &[String],
-) -> Result<Job, Vec<Problem>> {
-    let store =
-        millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs)).map_err(|p| vec![p])?;
-    let runtime = Runtime::builder()
-        .workers(workers)
-        .store(store)
-        .drop_state(drop_state.iter().cloned())
-        .build()
-        .map_err(|p| vec![p])?;
-    runtime.start(pipeline, Resume::OrFresh)
+fn runtime(dir: &Path, workers: usize, drop_state: &[String]) -> Result<Runtime, Problem> {
+    let store = millstream::state::LocalStore::open(dir, Arc::new(millstream::state::fs::RealFs))?;
+    Runtime::builder().workers(workers).store(store).drop_state(drop_state.iter().cloned()).build()
+}
+
+/// Whether a job that has failed is started again.
+struct Restarts {
+    /// Every source can be read again from the checkpoint.
+    possible: bool,
+    /// Failures in a row without a checkpoint in between.
+    in_a_row: u32,
+    newest: u64,
+}
+
+impl Restarts {
+    /// Failures in a row after which it is left at that.
+    const MAX: u32 = 5;
+
+    fn new(pipeline: &Pipeline) -> Restarts {
+        let possible = pipeline.nodes.iter().filter_map(|n| n.work.source()).all(|s| s.replayable());
+        Restarts { possible, in_a_row: 0, newest: 0 }
+    }
+
+    /// How long to wait before the next start; `None` = no more.
+    fn after(&mut self, problem: &Problem, job: &Job) -> Option<Duration> {
+        if !self.possible || problem.retry != Retry::Backoff || signals::asked() > 0 {
+            return None;
+        }
+        if problem.code == "NODE-PANIC" {
+            // Each start finds out more; the engine says when there is nothing more to find out.
+            return Some(Duration::ZERO);
+        }
+        let newest = job.status().checkpoint;
+        self.in_a_row = if newest > self.newest { 1 } else { self.in_a_row + 1 };
+        self.newest = newest;
+        (self.in_a_row <= Self::MAX).then(|| Duration::from_millis(50) * 2u32.pow(self.in_a_row))
+    }
+}
+
+/// The problem as a warning: what happened, and that it goes on.
+fn restarting(problem: &Problem, pause: Duration) -> Problem {
+    let mut warning = problem.clone().help(format!("starting again from the last checkpoint in {pause:?}"));
+    warning.severity = Severity::Warning;
+    warning
 }
 
 fn begin(job: &Job, dir: &Path, args: &Run, print: &Print) {
@@ -86,7 +131,7 @@ fn begin(job: &Job, dir: &Path, args: &Run, print: &Print) {
 }
 
 /// A length of time for people.
-fn ago(age: Duration) -> String {
+pub fn ago(age: Duration) -> String {
     match age.as_secs() {
         s if s < 60 => format!("{s} s"),
         s if s < 3_600 => format!("{} min", s / 60),

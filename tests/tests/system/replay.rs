@@ -62,7 +62,8 @@ fn input(scene: &Scene) {
         let small = if seq % LARGE == 3 { 1_000 } else { 1 };
         let key = if seq % CAPITALS == 5 { "Key" } else { "key" };
         let ts = 1_700_000_000_000 + seq * 10;
-        writeln!(text, "{{\"seq\":{seq},\"small\":{small},\"text\":\"{key} {}\",\"ts\":{ts}}}", seq % 100).expect("a string");
+        writeln!(text, "{{\"seq\":{seq},\"small\":{small},\"text\":\"{key} {}\",\"ts\":{ts}}}", seq % 100)
+            .expect("a string");
     }
     scene.write("in/a.ndjson", text);
 }
