@@ -3,7 +3,7 @@
 use super::column::TIME_UNIT_METADATA;
 use super::json::JsonRows;
 use super::transport::Rows;
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use millstream::connect::Decoded;
@@ -38,12 +38,9 @@ pub fn row_reader(schema: &SchemaRef) -> Result<ReadRow> {
         }
         let row = decoded.batches.pop().map(|(row, _)| row);
         let row = row.ok_or_else(|| Problem::internal("a row was neither read nor refused"))?;
-        Ok(RecordBatch::try_new_with_options(
-            Arc::clone(&schema),
-            row.columns().to_vec(),
-            &arrow::array::RecordBatchOptions::new().with_row_count(Some(1)),
-        )
-        .map_err(|e| Problem::error("FORMAT-TYPE", format!("the row does not fit its columns: {e}")))?)
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        RecordBatch::try_new_with_options(Arc::clone(&schema), row.columns().to_vec(), &options)
+            .map_err(|e| Problem::error("FORMAT-TYPE", format!("the row does not fit its columns: {e}")))
     }))
 }
 

@@ -46,7 +46,7 @@ pub(crate) enum Feed {
     /// For a decoder.
     Payload(Payload),
     /// For an input.
-    Row(Batch),
+    Row(Box<Batch>),
 }
 
 /// What a replay would do.
@@ -161,7 +161,7 @@ impl Planner<'_> {
         let reader = self.readers.entry(to).or_insert_with(make);
         let reader = reader.as_mut().map_err(|p| p.clone())?;
         let rows = reader(json).map_err(|p| format!("its row cannot be read: {}", p.what))?;
-        Ok((to, Feed::Row(Batch { origin: origin(letter), ..Batch::new(rows) })))
+        Ok((to, Feed::Row(Box::new(Batch { origin: origin(letter), ..Batch::new(rows) }))))
     }
 
     /// The input of the node that the row fits: of the step that refused it, or else of the first that it fits.

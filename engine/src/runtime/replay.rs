@@ -118,7 +118,7 @@ impl Feeder {
                 return Next::Later;
             }
             match self.feeds.next() {
-                Some(Feed::Row(batch)) => self.send(batch),
+                Some(Feed::Row(batch)) => self.send(*batch),
                 Some(Feed::Payload(payload)) => self.decode(payload),
                 None => {
                     if self.state == State::Feeding {

@@ -70,7 +70,7 @@ fn finish(state: &JobState, replay: &Replay, print: &Print) -> Outcome {
         print.result(
             || {
                 format!(
-                    "{} dead letters replayed, {} new ones; checkpoint {}",
+                    "{} dead letters replayed, {} new; checkpoint {}",
                     table::grouped(taken),
                     table::grouped(again),
                     status.checkpoint

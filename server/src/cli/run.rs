@@ -106,7 +106,10 @@ impl Restarts {
 
 /// The problem as a warning: what happened, and that it goes on.
 fn restarting(problem: &Problem, pause: Duration) -> Problem {
-    let mut warning = problem.clone().help(format!("starting again from the last checkpoint in {pause:?}"));
+    let mut warning = problem.clone().help(match pause {
+        Duration::ZERO => "starting again from the last checkpoint".into(),
+        pause => format!("starting again from the last checkpoint in {pause:?}"),
+    });
     warning.severity = Severity::Warning;
     warning
 }

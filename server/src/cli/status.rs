@@ -56,7 +56,7 @@ fn show(document: &Document, dir: &Path, tail: Option<&Committed>, print: &Print
         let mut lines = vec![
             format!("{}: state in {}{}", document.name, dir.display(), running(process)),
             format!(
-                "checkpoint {}, {age} old ({}), written by start {}",
+                "checkpoint {}, {age} old ({}), generation {}",
                 tail.body.checkpoint,
                 table::instant(at),
                 tail.generation
@@ -85,7 +85,7 @@ fn positions(tail: &Committed) -> Vec<String> {
     let mut lines = Vec::new();
     for (node, partitions) in &tail.body.sources {
         let ended = partitions.values().filter(|p| p.0["ended"] == true).count();
-        lines.push(format!("{node}: {} partitions, {ended} read to their end", partitions.len()));
+        lines.push(format!("{node}: {ended} of {} partitions read to their end", partitions.len()));
         let open = partitions.iter().filter(|(_, p)| p.0["ended"] != true);
         lines.extend(open.take(SHOWN).map(|(partition, p)| format!("  {partition} at {}", position(&p.0["at"]))));
         let more = (partitions.len() - ended).saturating_sub(SHOWN);

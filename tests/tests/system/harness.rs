@@ -140,7 +140,7 @@ impl Running {
     }
     fn ended(&self, status: ExitStatus) -> Ended {
         let ended = Ended { status, stdout: text(&self.stdout), stderr: text(&self.stderr) };
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
         ended
     }
 }
@@ -237,7 +237,7 @@ fn program(under: &[String]) -> Command {
     if !under.is_empty() {
         command.args(&under[1..]).arg(ours);
     }
-    command.env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
+    command.env_remove("RUST_BACKTRACE").env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
     command
 }
 

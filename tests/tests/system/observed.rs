@@ -157,7 +157,7 @@ fn status_says_what_the_state_says() {
     assert!(never.stdout.contains("never run"), "{}", never.stdout);
     scene.run(&How::workers(1).argument("--until-done")).fine();
     let text = scene.command(&["status"], &[]).fine().stdout;
-    assert!(text.contains("not running") && text.contains("events: 1 partitions, 0 read to their end"), "{text}");
+    assert!(text.contains("not running") && text.contains("events: 0 of 1 partitions read to their end"), "{text}");
     let size = std::fs::metadata(scene.path("in/a.ndjson")).expect("the input").len();
     let json: Value = serde_json::from_str(&scene.command(&["--json", "status"], &[]).fine().stdout).expect("JSON");
     assert!(json["checkpoint"].as_u64().is_some_and(|n| n > 0) && json["generation"] == 1, "{json}");

@@ -112,7 +112,7 @@ fn mended_letters_give_what_they_would_have_given_at_once() {
         assert_eq!(scene.dead().len(), before);
         let done = replay(&scene, &["--workers", first]).fine();
         // What is no JSON is none now either.
-        let line = format!("{before} dead letters replayed, {} new ones", ROWS / SYNTAX);
+        let line = format!("{before} dead letters replayed, {} new;", ROWS / SYNTAX);
         assert!(done.stdout.contains(&line), "{}", done.stdout);
         judge(first, &scene, second, &expected);
     }
