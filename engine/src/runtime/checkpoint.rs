@@ -126,8 +126,6 @@ pub(crate) struct Committer {
     pub letters: Keeper,
     /// The run is a replay of dead letters.
     pub replay: Option<Replaying>,
-    /// States to give up with the next checkpoint.
-    pub drop_state: Vec<String>,
     pub timeout: Duration,
     pub on_commit: OnCommit,
     /// Where it says why it waits.
@@ -221,14 +219,7 @@ impl Committer {
     fn commit(&mut self, epoch: Epoch, pending: Pending, bases: Vec<StateBase>) -> Result<()> {
         let number = self.newest + 1;
         let wall = self.shared.now();
-        let mut body = CheckpointBody {
-            checkpoint: number,
-            epoch,
-            wall,
-            bases,
-            drop_state: std::mem::take(&mut self.drop_state),
-            ..CheckpointBody::default()
-        };
+        let mut body = CheckpointBody { checkpoint: number, epoch, wall, bases, ..CheckpointBody::default() };
         self.take_letters(&mut body)?;
         let mut handles = Vec::new();
         let mut positions: BTreeMap<Arc<str>, Vec<(PartitionId, Position)>> = BTreeMap::new();

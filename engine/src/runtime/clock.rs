@@ -5,6 +5,7 @@
 //! under backpressure epochs get longer, not more. At most [`CHECKPOINTS`] checkpoints are in flight.
 
 use super::shared::Shared;
+use crate::time::Epoch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,14 @@ pub(crate) struct Ticker {
     /// Something came in since the last checkpoint was marked.
     unsaved: bool,
     wake: Option<Duration>,
+    /// The epoch in which all sources were seen to have ended.
+    ended: Option<Epoch>,
 }
 
 impl Ticker {
     pub fn new(shared: Arc<Shared>, epoch: Duration, every: Duration) -> Ticker {
         let now = shared.clock.monotonic();
-        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, wake: None }
+        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, wake: None, ended: None }
     }
 
     /// Runs until the job ends.
@@ -41,11 +44,21 @@ impl Ticker {
             let signal = self.shared.wait(limit);
             checkpoint |= signal.checkpoint;
             stop |= signal.stop;
-            if stop || self.shared.all_ended() {
+            if stop || self.over() {
                 return self.close();
             }
             limit = self.look(&mut checkpoint);
         }
+    }
+
+    /// True once all sources have ended, and whatever they left to do is done: what is in calls has come
+    /// out and gone through the calls behind it. Until then epochs go on, and checkpoints with them.
+    fn over(&mut self) -> bool {
+        if !self.shared.all_ended() {
+            return false;
+        }
+        let ended = *self.ended.get_or_insert(self.shared.target());
+        self.shared.all_quiet(ended)
     }
 
     /// Opens an epoch if it is time; returns how long to sleep.
@@ -54,7 +67,8 @@ impl Ticker {
         if let Some(at) = self.shared.take_next_wake() {
             self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
         }
-        let due = self.wake.is_some_and(|at| at <= now);
+        // The epoch in which the sources ended must close for the others to see that nothing follows.
+        let due = self.wake.is_some_and(|at| at <= now) || self.ended == Some(self.shared.target());
         let dirty = self.shared.is_dirty();
         self.unsaved |= dirty;
         let save = *checkpoint || (self.unsaved && now.saturating_sub(self.last_checkpoint) >= self.every);

@@ -3,6 +3,7 @@
 use super::checkpoint::{self, Committer, Saved};
 use super::clock::Ticker;
 use super::dead::Guarded;
+use super::evolve;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
@@ -22,7 +23,7 @@ use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock};
 use crate::{Problem, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
@@ -194,7 +195,7 @@ impl Runtime {
         watches: Vec<Watch>,
     ) -> Result<Job, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
-        self.launch(prepared, resume, watches).map_err(|p| vec![p])
+        self.launch(prepared, resume, watches)
     }
 
     /// Feeds dead letters again into the nodes that refused them, and returns once that runs; see
@@ -209,20 +210,22 @@ impl Runtime {
         read: ReadRows<'_>,
     ) -> Result<Replay, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
-        self.launch_replay(prepared, selection, read).map_err(|p| vec![p])
+        self.launch_replay(prepared, selection, read)
     }
 
-    fn launch_replay(&self, prepared: Prepared, selection: &Selection, read: ReadRows<'_>) -> Result<Replay> {
-        let name = prepared.pipeline.name.clone();
-        let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
-        let tail = opened.tail.map(Arc::new).ok_or_else(dead::replay::no_letters)?;
-        let dropped = self.dropped(Some(&tail))?;
-        check_state(&prepared, Some(&tail), &dropped)?;
-        let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail)?, selection, read));
+    fn launch_replay(
+        &self,
+        prepared: Prepared,
+        selection: &Selection,
+        read: ReadRows<'_>,
+    ) -> Result<Replay, Vec<Problem>> {
+        let one = |p| vec![p];
+        let (log, tail) = self.evolved(&prepared, Resume::OrFresh)?;
+        let tail = tail.ok_or_else(|| one(dead::replay::no_letters()))?;
+        let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail).map_err(one)?, selection, read));
         let replay = Some(Arc::clone(&plan));
-        let job = Launch { runtime: self, prepared, tail: Some(tail), dropped, watches: Vec::new(), replay }
-            .run(opened.log)?;
-        Ok(Replay { job, plan })
+        let launch = Launch { runtime: self, prepared, tail: Some(tail), watches: Vec::new(), replay };
+        Ok(Replay { job: launch.run(log).map_err(one)?, plan })
     }
 
     fn store(&self, name: &str) -> Result<Arc<dyn Store>> {
@@ -232,28 +235,29 @@ impl Runtime {
         }
     }
 
-    /// The state ids of the nodes that are given up; each must be in the checkpoint.
-    fn dropped(&self, tail: Option<&Committed>) -> Result<BTreeSet<String>> {
-        let ids = || tail.into_iter().flat_map(|t| t.ids()).map(|(id, _)| id);
-        let mut dropped = BTreeSet::new();
-        for node in &*lock(&self.drop_state) {
-            let before = dropped.len();
-            dropped.extend(ids().filter(|id| id.split('/').next() == Some(node)).map(String::from));
-            if dropped.len() == before {
-                let nodes: BTreeSet<&str> = ids().filter_map(|id| id.split('/').next()).collect();
-                return Err(Problem::error("STATE-NO-SUCH-NODE", "the checkpoint holds no state of this node")
-                    .node(node.clone())
-                    .expected(format!("one of {}", nodes.into_iter().collect::<Vec<_>>().join(", "))));
-            }
-        }
-        Ok(dropped)
+    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job, Vec<Problem>> {
+        let (log, tail) = self.evolved(&prepared, resume)?;
+        Launch { runtime: self, prepared, tail, watches, replay: None }.run(log).map_err(|p| vec![p])
     }
 
-    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job> {
-        let name = prepared.pipeline.name.clone();
-        let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
-        let tail = opened.tail.map(Arc::new);
-        match (resume, &tail) {
+    /// The log, and the checkpoint to go on from as this pipeline sees it.
+    fn evolved(
+        &self,
+        prepared: &Prepared,
+        resume: Resume,
+    ) -> Result<(CommitLog, Option<Arc<Committed>>), Vec<Problem>> {
+        let (mut log, tail) = self.open(&prepared.pipeline.name, resume).map_err(|p| vec![p])?;
+        let compared = evolve::compare(prepared, tail.as_ref(), &lock(&self.drop_state));
+        if !compared.problems.is_empty() {
+            return Err(compared.problems);
+        }
+        log.evolve(&compared.evolution);
+        Ok((log, tail.map(|t| Arc::new(t.evolved(&compared.evolution)))))
+    }
+
+    fn open(&self, name: &str, resume: Resume) -> Result<(CommitLog, Option<Committed>)> {
+        let opened = CommitLog::open(self.store(name)?, &OpenOptions::new(name, self.clock.now()))?;
+        match (resume, &opened.tail) {
             (Resume::Required, None) => {
                 return Err(Problem::error("STATE-NONE", "there is no checkpoint to go on from")
                     .help("start afresh, or name the right state directory"));
@@ -265,59 +269,15 @@ impl Runtime {
             }
             _ => {}
         }
-        let dropped = self.dropped(tail.as_deref())?;
-        check_state(&prepared, tail.as_deref(), &dropped)?;
-        Launch { runtime: self, prepared, tail, dropped, watches, replay: None }.run(opened.log)
+        Ok((opened.log, opened.tail))
     }
-}
-
-/// Every state of the last checkpoint must still have its operator, with the same meaning.
-fn check_state(prepared: &Prepared, tail: Option<&Committed>, dropped: &BTreeSet<String>) -> Result<()> {
-    let Some(tail) = tail else { return Ok(()) };
-    let operators: BTreeMap<String, &str> = prepared
-        .pipeline
-        .nodes
-        .iter()
-        .filter_map(|n| match &n.work {
-            Work::Operator { fingerprint, .. } if !fingerprint.is_empty() => {
-                Some((format!("{}/{}", n.name, n.role), fingerprint.as_str()))
-            }
-            _ => None,
-        })
-        .collect();
-    for (id, fingerprint) in tail.ids().filter(|(id, _)| !dropped.contains(*id)) {
-        let node = id.split('/').next().unwrap_or(id).to_string();
-        match operators.get(id) {
-            Some(now) if *now == fingerprint => {}
-            Some(now) => {
-                return Err(Problem::error(
-                    "STATE-CHANGED",
-                    "the state of this node has another meaning than the node now has",
-                )
-                .node(node.clone())
-                .found(fingerprint)
-                .expected(*now)
-                .help(format!("undo the change, or give up the state with --drop-state {node}")));
-            }
-            None => {
-                return Err(Problem::error(
-                    "STATE-ORPHAN",
-                    "the checkpoint holds state of a node that is no longer there",
-                )
-                .node(node.clone())
-                .help(format!("give the node its name back, or give up the state with --drop-state {node}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 struct Launch<'a> {
     runtime: &'a Runtime,
     prepared: Prepared,
+    /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
-    /// State ids that are given up.
-    dropped: BTreeSet<String>,
     watches: Vec<Watch>,
     replay: Option<Arc<Plan>>,
 }
@@ -400,7 +360,7 @@ impl Launch<'_> {
             }
         }
         let watermarks = tail.body.watermarks.clone();
-        Ok(Restored { tail: Some(Arc::clone(tail)), dropped: self.dropped.clone(), positions, watermarks })
+        Ok(Restored { tail: Some(Arc::clone(tail)), positions, watermarks })
     }
 
     /// A replay makes one checkpoint, at its end, which is when all feeds are through.
@@ -529,7 +489,6 @@ impl Launch<'_> {
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
             replay: self.replaying(),
-            drop_state: self.dropped.iter().cloned().collect(),
             timeout,
             on_commit: Box::new(move |n| {
                 lock(&dropped).clear();

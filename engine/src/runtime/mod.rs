@@ -9,7 +9,8 @@
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
 //! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them
-//! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph) and `job` (starts and stops it all).
+//! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its
+//! checkpoint) and `job` (starts and stops it all).
 //!
 //! Panics: `isolate` sets the record aside on which a stage or a decoder panics; `suspects` does it for
 //! operators, whose state a panic may have broken, over several starts of the job. Any other panic, a stop or
@@ -19,6 +20,7 @@ mod chain;
 mod checkpoint;
 mod clock;
 mod dead;
+mod evolve;
 mod intake;
 mod isolate;
 mod job;
@@ -37,6 +39,7 @@ mod turns;
 mod watch;
 mod worker;
 
+pub use evolve::{Change, Comparison, Fate, compare};
 pub(crate) use job::Watch;
 pub use job::{Job, JobState, Replay, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
 pub use watch::Watched;

@@ -40,16 +40,12 @@ pub(crate) fn build<'s>(
     let mut builder = OperatorBuilder::new(format!("replay {}", spec.around.metrics.node), scope);
     let (rows, rows_stream) = builder.new_output::<Batch>();
     let (errors, errors_stream) = builder.new_output::<Batch>();
-    let activator = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
-    let activator = std::sync::Mutex::new(activator);
+    let wake = super::source::waker(scope, builder.operator_info().address.to_vec());
     let again = scope.activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
         let errors = Outlet::new(errors, capabilities.pop().expect("two outputs"));
         let rows = Outlet::new(rows, capabilities.pop().expect("two outputs"));
-        spec.around.shared.on_epoch(Arc::new(move || {
-            // The worker has ended where this fails; then there is nobody to wake.
-            let _ = super::shared::lock(&activator).activate();
-        }));
+        spec.around.shared.on_epoch(wake);
         let mut feeder = Feeder {
             rows,
             around: spec.around.with(errors),

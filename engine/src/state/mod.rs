@@ -13,12 +13,14 @@
 //! * [`store`]: put-if-absent, get, list, delete. [`LocalStore`] keeps a directory; an object store fits.
 //! * [`block`]: the format of a data file. [`record`]: the format of a log record.
 //! * [`log`]: opening, committing, garbage. [`committed`]: reading a checkpoint back.
+//! * [`Evolution`]: a checkpoint as a changed pipeline sees it.
 //! * [`verify`]: reads everything, for people. [`failpoint`], [`sabotage`]: for the tests.
 //!
 //! Every call here blocks: call it from the coordinator's thread, never from a dataflow worker.
 
 pub mod block;
 pub mod committed;
+mod evolve;
 pub mod failpoint;
 pub mod fs;
 mod live;
@@ -34,6 +36,7 @@ mod model;
 pub(crate) mod tests;
 
 pub use committed::Committed;
+pub use evolve::Evolution;
 pub use log::{
     Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase, StateDelta,
 };

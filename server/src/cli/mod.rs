@@ -7,6 +7,7 @@ mod dead;
 mod disk;
 mod files;
 mod metrics;
+mod plan;
 mod print;
 mod replay;
 mod run;
@@ -53,7 +54,7 @@ pub fn cli_main(registry: Registry) -> ExitCode {
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
-        args::Command::Plan(plan) => check::plan(plan, &registry, &print),
+        args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),
         args::Command::Dead(dead) => dead::dead(dead, &registry, &print),

@@ -3,7 +3,7 @@
 use super::args::Run;
 use super::print::Print;
 use super::table::{self, Table};
-use super::{Failure, Outcome, files, metrics, signals};
+use super::{Failure, Outcome, files, metrics, plan, signals};
 use millstream::Problem;
 use millstream::plan::Pipeline;
 use millstream::problem::{Retry, Severity};
@@ -37,6 +37,7 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     signals::listen();
     let given = |problems: Vec<Problem>| {
         print.problems(&problems, None);
+        plan::say_the_way_out(&problems, &args.given.file, print);
         Failure::Given
     };
     let runtime = runtime(&dir, workers, &args.drop_state).map_err(|p| given(vec![p]))?;

@@ -118,6 +118,12 @@ impl Running {
         let ended = self.wait(LIMIT);
         ended.unwrap_or_else(|| panic!("still running after {LIMIT:?}:\n{}", text(&self.stderr)))
     }
+    /// Ctrl-C: reads no more, saves, and ends.
+    pub fn drain(self) -> Ended {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process has a number");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the child is ours");
+        self.end()
+    }
     /// `kill -9`.
     pub fn kill(mut self) -> Ended {
         self.child.kill().expect("the child is ours");

@@ -7,6 +7,7 @@
 mod bad_input;
 mod bad_state;
 mod data;
+mod evolve;
 mod fixture;
 mod golden;
 mod guard;

@@ -1,5 +1,6 @@
 //! Jobs run whole: a scripted source, an outside world that survives the job, and what must hold.
 
+mod calls;
 mod panics;
 mod restart;
 mod running;
