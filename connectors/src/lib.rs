@@ -2,12 +2,13 @@
 //!
 //! One folder per outside system, [`transforms`] for what lies in between, [`format`] for bytes to columns
 //! and back. [`registry`] lists every kind of node once; [`load`] turns a pipeline file into the engine's
-//! pipeline.
+//! pipeline; [`guess`] writes one for some data.
 
 pub mod discard;
 pub mod file;
 pub mod format;
 pub mod generator;
+pub mod guess;
 
 pub mod kind;
 pub mod load;

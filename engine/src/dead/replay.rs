@@ -137,10 +137,17 @@ impl Planner<'_> {
         &self.prepared.pipeline.nodes
     }
 
+    /// The name that the node of a letter has now.
+    fn name<'a>(&'a self, letter: &Letter<'a>) -> &'a str {
+        let renamed = self.prepared.pipeline.was.iter().find(|(_, was)| *was == letter.node());
+        renamed.map_or(letter.node(), |(name, _)| name)
+    }
+
     /// For the decoder of the source.
     fn payload(&self, letter: &Letter<'_>) -> std::result::Result<((usize, usize), Feed), String> {
+        let name = self.name(letter);
         let found = self.nodes().iter().enumerate().find_map(|(index, node)| match &node.work {
-            Work::Source(source) if *node.name == *letter.node() => Some((index, source)),
+            Work::Source(source) if *node.name == *name => Some((index, source)),
             _ => None,
         });
         let (index, source) = found.ok_or("there is no source of this name any more")?;
@@ -171,7 +178,8 @@ impl Planner<'_> {
         row: &serde_json::Map<String, serde_json::Value>,
     ) -> std::result::Result<(usize, usize), String> {
         let nodes = self.nodes();
-        let named = |i: &usize| *nodes[*i].name == *letter.node() && !nodes[*i].inputs.is_empty();
+        let name = self.name(letter);
+        let named = |i: &usize| *nodes[*i].name == *name && !nodes[*i].inputs.is_empty();
         let mut steps: Vec<usize> = (0..nodes.len()).filter(named).collect();
         if steps.is_empty() {
             return Err("there is no such node any more".into());

@@ -434,7 +434,7 @@ fn bad_nodes() {
     for (lines, expected) in cases {
         let problems = all(&nodes(lines));
         assert_eq!(brief(&problems), *expected, "{lines}\n{problems:#?}");
-        let known = problems.iter().all(|p| codes::ALL.iter().any(|(code, _)| *code == p.code));
+        let known = problems.iter().all(|p| codes::ALL.iter().any(|code| *code == p.code));
         assert!(known, "{problems:#?}");
         let bytes = problems.iter().all(|p| matches!(&p.place, Some(Place::Text { bytes: Some(_), .. })));
         assert!(bytes, "{problems:#?}");

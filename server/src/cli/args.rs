@@ -18,6 +18,8 @@ pub struct Args {
 pub enum Command {
     /// Run one pipeline in the foreground. Ctrl-C drains it; a second Ctrl-C stops it at once.
     Run(Run),
+    /// Write a pipeline file that reads some data: looks at it and guesses format, columns and event time.
+    New(New),
     /// Report every problem of pipeline files, with their places.
     Check(Check),
     /// Show what a pipeline becomes: operators, exchanges, guarantee per sink; and what a run would keep,
@@ -76,12 +78,32 @@ pub struct Run {
     /// End once every source has been read to its present end, also where more may come.
     #[arg(long)]
     pub until_done: bool,
+    /// Run again on save: a file that has changed for the better takes over from the state; a bad one, or one
+    /// that the state does not fit, is reported, and what runs goes on.
+    #[arg(long)]
+    pub watch: bool,
     /// Print nothing but problems.
     #[arg(long, short)]
     pub quiet: bool,
     /// Answer Prometheus at this address (loopback only), path /metrics.
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct New {
+    /// The pipeline file to write.
+    pub file: PathBuf,
+    /// A file, or a pattern of which the first file is looked at: NDJSON, CSV, Parquet, Arrow IPC, access
+    /// logs, logfmt, syslog or plain text; gzip and zstd are seen through.
+    #[arg(long, value_name = "DATA")]
+    pub from: String,
+    /// Do not guess the format: text, ndjson, csv, parquet, arrow_ipc, access_log, logfmt or syslog.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -12,24 +12,14 @@ use std::sync::Arc;
 
 /// Reads, checks and plans a file that is not going to run; prints what is wrong with it.
 pub fn loaded(given: &Given, workers: usize, registry: &Registry, print: &Print) -> Result<Loaded, Failure> {
-    loaded_to_run(given, workers, registry, Arc::new(|_| {}), print)
+    let bytes = read(&given.file, print)?;
+    load_bytes(given, &bytes, workers, registry, Arc::new(|_| {}), print)
 }
 
-/// [`loaded`] for a file that is going to run: `events` hears of what its nodes notice.
-pub fn loaded_to_run(
+/// [`loaded`] for a text that is going to run: `events` hears of what its nodes notice.
+pub fn load_bytes(
     given: &Given,
-    workers: usize,
-    registry: &Registry,
-    events: Events,
-    print: &Print,
-) -> Result<Loaded, Failure> {
-    loaded_from(&read(&given.file, print)?, given, workers, registry, events, print)
-}
-
-/// [`loaded_to_run`] for the bytes that the file had.
-pub fn loaded_from(
     bytes: &[u8],
-    given: &Given,
     workers: usize,
     registry: &Registry,
     events: Events,

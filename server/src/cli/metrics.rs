@@ -13,40 +13,42 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// What is answered from: the job that runs now, and its state.
-pub struct Served {
+/// What is answered from: a job that runs, and its state.
+#[derive(Clone)]
+pub struct Shown {
     pipeline: String,
     store: Option<Arc<dyn Store>>,
     limits: Limits,
-    job: Mutex<Weak<Job>>,
+    job: Weak<Job>,
+}
+
+impl Shown {
+    /// A job of the pipeline of that name, whose state lies in `dir`.
+    pub fn new(pipeline: &str, dir: &Path, limits: &Limits, job: &Arc<Job>) -> Shown {
+        // Without it only the figures of the disk are missing.
+        let store = LocalStore::open_read_only(dir, Arc::new(RealFs)).ok().map(|s| s as Arc<dyn Store>);
+        Shown { pipeline: pipeline.into(), store, limits: limits.clone(), job: Arc::downgrade(job) }
+    }
+}
+
+/// Answers until the program ends.
+pub struct Served(Arc<Mutex<Shown>>);
+
+impl Served {
+    /// Answers for this job from now on.
+    pub fn now(&self, shown: Shown) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
 }
 
 /// Longest request head that is read.
 const HEAD_BYTES_MAX: u64 = 32 << 10;
 
-impl Served {
-    /// Nothing is answered yet.
-    pub fn new(pipeline: &str, dir: &Path, limits: &Limits) -> Arc<Served> {
-        // Without it only the figures of the disk are missing.
-        let store = LocalStore::open_read_only(dir, Arc::new(RealFs)).ok().map(|s| s as Arc<dyn Store>);
-        Arc::new(Served { pipeline: pipeline.into(), store, limits: limits.clone(), job: Mutex::default() })
-    }
-
-    /// From now on this job is answered from.
-    pub fn show(&self, job: &Arc<Job>) {
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(job);
-    }
-
-    fn job(&self) -> Option<Arc<Job>> {
-        self.job.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
-    }
-}
-
-/// Begins to answer at `address`, until the program ends.
+/// Begins to answer at `address`.
 ///
 /// # Errors
 /// When the address is not on this machine's loopback, or cannot be bound.
-pub fn serve(address: SocketAddr, served: Arc<Served>) -> Result<(), Problem> {
+pub fn serve(address: SocketAddr, shown: Shown) -> Result<Served, Problem> {
     if !address.ip().is_loopback() {
         return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only")
             .found(address.to_string())
@@ -57,16 +59,19 @@ pub fn serve(address: SocketAddr, served: Arc<Served>) -> Result<(), Problem> {
             .at(Place::path(address.to_string()))
             .found(e.to_string())
     })?;
+    let served = Arc::new(Mutex::new(shown));
+    let current = Arc::clone(&served);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let shown = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // One at a time: a scraper that hangs up early is its own problem.
-            let _ = answer(stream, &served);
+            let _ = answer(stream, &shown);
         }
     });
-    Ok(())
+    Ok(Served(served))
 }
 
-fn answer(mut stream: TcpStream, served: &Served) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, shown: &Shown) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(std::io::Read::take(stream.try_clone()?, HEAD_BYTES_MAX));
@@ -76,8 +81,8 @@ fn answer(mut stream: TcpStream, served: &Served) -> std::io::Result<()> {
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let (status, body) = match (first.starts_with("GET /metrics "), served.job()) {
-        (true, Some(job)) => ("200 OK", text(served, &job)),
+    let (status, body) = match (first.starts_with("GET /metrics "), shown.job.upgrade()) {
+        (true, Some(job)) => ("200 OK", text(shown, &job)),
         (true, None) => ("503 Service Unavailable", String::new()),
         _ => ("404 Not Found", "the metrics are at /metrics\n".into()),
     };
@@ -109,8 +114,8 @@ const FAMILIES: [Family; 11] = [
 ];
 
 /// The counters as Prometheus text.
-fn text(served: &Served, job: &Job) -> String {
-    let (status, pipeline) = (job.status(), &served.pipeline);
+fn text(shown: &Shown, job: &Job) -> String {
+    let (status, pipeline) = (job.status(), &shown.pipeline);
     let mut out = String::new();
     for (name, kind, help, read) in FAMILIES {
         let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} {kind}");
@@ -135,7 +140,7 @@ fn text(served: &Served, job: &Job) -> String {
         let _ = writeln!(out, "millstream_waiting{{pipeline=\"{pipeline}\",code=\"{}\"}} 1", problem.code);
     }
     // A file may go while it is looked at: then the figures come with the next request.
-    let items = served.store.as_ref().and_then(|store| disk::items(store, &served.limits).ok()).unwrap_or_default();
+    let items = shown.store.as_ref().and_then(|store| disk::items(store, &shown.limits).ok()).unwrap_or_default();
     head(&mut out, "disk_bytes", "bytes on disk");
     for item in &items {
         let (what, bytes) = (item.what, item.bytes);

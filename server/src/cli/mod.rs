@@ -7,17 +7,21 @@ mod dead;
 mod disk;
 mod files;
 mod metrics;
+mod new;
 mod plan;
 mod print;
 mod replay;
+mod restarts;
 mod run;
 mod signals;
 mod state;
 mod status;
 mod table;
+mod watch;
 
 use clap::{CommandFactory, Parser};
 use millstream_connectors::Registry;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// What a command comes to.
@@ -48,11 +52,24 @@ fn quiet_panics() {
 
 /// The whole program: reads the arguments, runs the command, returns the exit code.
 pub fn cli_main(registry: Registry) -> ExitCode {
-    let args = args::Args::parse();
+    cli(registry, std::env::args_os())
+}
+
+/// [`cli_main`] with other arguments than those of the process; the first is the program's name.
+pub fn cli(registry: Registry, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // There is nobody to tell where this fails; the exit code still says it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     let print = print::Print::new(args.json);
     quiet_panics();
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
+        args::Command::New(new) => new::new(new, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
         args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),

@@ -9,9 +9,13 @@ use millstream::runtime::{JobState, Replay, Runtime, Stop};
 use millstream::state::{LocalStore, fs::RealFs};
 use millstream_connectors::{Registry, format};
 use serde_json::json;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often a replay that takes its time is drawn on a terminal.
+const DRAW: Duration = Duration::from_millis(250);
 
 /// `millstream dead replay FILE`.
 pub fn replay(args: &DeadReplay, registry: &Registry, print: &Print) -> Outcome {
@@ -36,7 +40,7 @@ pub fn replay(args: &DeadReplay, registry: &Registry, print: &Print) -> Outcome 
     }
     signals::listen();
     let replay = start(&loaded.pipeline, &dir, workers, &selection).map_err(given)?;
-    finish(&wait(&replay), &replay, print)
+    finish(&wait(&replay, print), &replay, print)
 }
 
 fn start(
@@ -51,10 +55,16 @@ fn start(
 }
 
 /// Until it has ended. Ctrl-C ends it at once: it happens whole or not at all.
-fn wait(replay: &Replay) -> JobState {
+fn wait(replay: &Replay, print: &Print) -> JobState {
+    let (mut table, began, mut drawn) = (table::Table::new(), Instant::now(), Instant::now());
     loop {
         if let Some(state) = replay.job.wait_timeout(Duration::from_millis(25)) {
+            let _ = std::io::stderr().write_all(table.erase().as_bytes());
             return state;
+        }
+        if print.terminal && !print.json && drawn.elapsed() >= DRAW {
+            drawn = Instant::now();
+            super::run::draw(&mut table, &replay.job, print, began);
         }
         if signals::asked() > 0 {
             replay.job.request_stop(Stop::Kill);

@@ -54,7 +54,7 @@ fn a_run_until_done_does_not_wait_for_ever() {
 #[test]
 fn a_run_without_an_end_waits_and_says_so() {
     let scene = changed(&PIPELINE.replace("read: once", "read: watch"));
-    let mut run = scene.start(&How::workers(1).argument("--json"));
+    let mut run = scene.start(&How::workers(1));
     run.until("the alarm", || {
         std::fs::read_to_string(scene.path("run-stderr.txt")).is_ok_and(|text| text.contains("DEAD-GUARD"))
     });

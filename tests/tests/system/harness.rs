@@ -118,6 +118,10 @@ impl Running {
         let ended = self.wait(LIMIT);
         ended.unwrap_or_else(|| panic!("still running after {LIMIT:?}:\n{}", text(&self.stderr)))
     }
+    /// Where it writes what it says.
+    pub fn stderr_path(&self) -> &Path {
+        &self.stderr
+    }
     /// Ctrl-C: reads no more, saves, and ends.
     pub fn drain(self) -> Ended {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process has a number");
@@ -216,6 +220,12 @@ impl Scene {
         let mut command = program(&[]);
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
         command.envs(environment.iter().map(|(k, v)| (k, v)));
+        self.spawn(command, "command").end()
+    }
+    /// Runs the program with these arguments alone, in the scene's folder.
+    pub fn bare(&self, words: &[&str]) -> Ended {
+        let mut command = program(&[]);
+        command.args(words);
         self.spawn(command, "command").end()
     }
     fn spawn(&self, mut command: Command, what: &str) -> Running {

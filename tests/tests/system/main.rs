@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a test says its seed, and what it skips")]
 
 mod bad_input;
+mod bad_pipeline;
 mod bad_state;
 mod data;
 mod evolve;
@@ -15,8 +16,10 @@ mod harness;
 mod idle;
 mod kill;
 mod logs;
+mod new;
 mod observed;
 mod panics;
 mod replay;
 mod sabotage;
 mod syscalls;
+mod watch;
