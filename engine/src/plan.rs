@@ -102,6 +102,16 @@ pub enum Work {
     Sink(Arc<dyn SinkFactory>),
 }
 
+impl Work {
+    /// The source that it is.
+    pub fn source(&self) -> Option<&Arc<dyn Source>> {
+        match self {
+            Work::Source(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// One node of the graph.
 #[derive(Clone)]
 pub struct Node {

@@ -6,6 +6,7 @@ use super::spec::{AggregateSpec, JoinKind, JoinSpec, Window, WindowEnd};
 use crate::Result;
 use crate::meaning::{Meaning, is_wider};
 use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 use std::collections::BTreeMap;
@@ -119,18 +120,15 @@ fn plain<'e>(e: &'e Expr, schema: &Schema) -> &'e Expr {
 
 /// An expression in text, with columns by name alone: `price@3` is `price`.
 fn text(e: &Expr, schema: &Schema) -> String {
-    if let Some(column) = e.downcast_ref::<Column>() {
-        return schema.fields().get(column.index()).map_or_else(|| column.name().into(), |f| f.name().clone());
-    }
-    let printed = e.to_string();
-    let mut out = String::with_capacity(printed.len());
-    let mut rest = printed.as_str();
-    while let Some(at) = rest.find('@') {
-        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
-        out.push_str(&rest[..if digits > 0 { at } else { at + 1 }]);
-        rest = &rest[at + 1 + digits..];
-    }
-    out + rest
+    let named = |e: Expr| {
+        let Some(column) = e.downcast_ref::<Column>() else { return Ok(Transformed::no(e)) };
+        let name = schema.fields().get(column.index()).map_or(column.name(), |f| f.name());
+        Ok(Transformed::yes(Arc::new(Column::new(name, usize::MAX)) as Expr))
+    };
+    // An index that no text in a literal ends with by chance.
+    let nowhere = format!("@{}", usize::MAX);
+    let printed = Arc::clone(e).transform(named).map_or_else(|_| e.to_string(), |t| t.data.to_string());
+    printed.replace(&nowhere, "")
 }
 
 /// A length of time as pipeline files write it: the largest unit that divides it.

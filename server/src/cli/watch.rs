@@ -37,14 +37,14 @@ pub fn watch(args: &Run, registry: &Registry, print: &Print) -> Outcome {
             Some(bytes) => start(&mut runner, bytes, &mut running, print)?,
             None => None,
         };
-        let Some(started) = started else {
+        let Some(mut started) = started else {
             next = changes.wait();
             match next {
                 Some(_) => continue,
                 None => return Ok(()),
             }
         };
-        let state = runner.follow(&started, Some(&mut changes))?;
+        let state = runner.follow(&mut started, Some(&mut changes))?;
         let outcome = runner.finish(&started, &state);
         if signals::asked() > 0 {
             return outcome;
@@ -93,6 +93,11 @@ impl Changes<'_> {
     /// What has been saved since the last call.
     pub fn poll(&mut self) -> Option<Vec<u8>> {
         self.saves.poll()
+    }
+
+    /// True if a file is to take over from the job that runs, once that has ended.
+    pub fn are_taken(&self) -> bool {
+        self.taken.is_some()
     }
 
     /// True if the file is to take over from the job that runs; says why it is not.
