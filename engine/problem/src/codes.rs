@@ -233,11 +233,14 @@ areas! {
         "STATE-WAS": "The checkpoint holds state under the old name of a node and under its new one.", "Take `was` away, or give one up with `--drop-state`.";
     }
     "Dead letters" {
+        "DEAD-GUARD": "Too large a share of the records become dead letters: the form of the data may have changed.", "`millstream dead list` shows them; mend the pipeline and replay them; `dead_letters: { guard: off }` where they are meant to be.";
+        "DEAD-NONE": "There is no checkpoint, so there are no dead letters.", "Run the pipeline first, or name the right state directory.";
         "DEAD-NUMBER": "No dead letter has this number.", "`millstream dead list` shows them.";
         "DEAD-SEGMENT": "A segment of dead letters cannot be read.", "`millstream state verify`; restore the directory from a backup.";
         "DEAD-STORE": "The dead-letter store is nearly full, or full.", "Mend what makes the letters; raise `dead_letters: { max }`, or set `when_full: drop_oldest`.";
     }
     "The command line" {
+        "CLI-BOUND": "This is neither the number of a dead letter nor a time.", "Write a number as `dead list` prints it, `2026-01-31` or `2026-01-31T12:00:00Z`.";
         "CLI-FRESH": "The directory that `--fresh` would remove holds no state of Millstream.", "Name the right one with `--state`.";
         "CLI-METRICS": "Metrics cannot be answered at this address.", "Use a free port of 127.0.0.1.";
         "CLI-PARAMETER": "A parameter has no value.", "Write `-p NAME=VALUE`.";
@@ -267,5 +270,6 @@ areas! {
     }
     "Millstream itself" {
         "INTERNAL": "A defect of Millstream.", "Please report it, with the lines that are printed.";
+        "NODE-PANIC": "The code of a node panicked, perhaps over one row, which then becomes a dead letter.", "Mend the closure or kind where it is yours; report it where it is not.";
     }
 }
