@@ -2,6 +2,7 @@
 
 mod calls;
 mod panics;
+mod replay;
 mod restart;
 mod running;
 mod simulated;
