@@ -488,6 +488,7 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            kinds: self.prepared.pipeline.kinds.clone(),
             replay: self.replaying(),
             timeout,
             on_commit: Box::new(move |n| {
