@@ -10,10 +10,10 @@
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
 use crate::Problem;
-use crate::time::{Clock, Epoch, Micros};
+use crate::time::{Clock, Epoch, Micros, Moved};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// No epoch at all: larger than every real one.
@@ -73,7 +73,7 @@ pub(crate) struct Signal {
 
 impl Shared {
     pub fn new(clock: Arc<dyn Clock>, workers: usize, start: Epoch, budget: u64) -> Arc<Shared> {
-        Arc::new(Shared {
+        let shared = Arc::new(Shared {
             clock,
             workers,
             target: AtomicU64::new(start),
@@ -93,7 +93,12 @@ impl Shared {
             wake_sources: Mutex::new(Vec::new()),
             caught_up: Mutex::new(Vec::new()),
             sinks_done: Mutex::new(Vec::new()),
-        })
+        });
+        if let Some(clock) = shared.clock.manual() {
+            let watcher: Weak<Shared> = Arc::downgrade(&shared);
+            clock.watch(watcher);
+        }
+        shared
     }
 
     /// The epoch in which sources stamp what they read now.
@@ -162,12 +167,16 @@ impl Shared {
     pub fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::Acquire)
     }
-    /// When a source wants the clock to move even if nothing comes: monotonic microseconds.
-    pub fn take_next_wake(&self) -> Option<Duration> {
-        match self.next_wake.swap(u64::MAX, Ordering::AcqRel) {
+    /// When somebody wants an epoch to end even if nothing comes: monotonic time.
+    pub fn next_wake(&self) -> Option<Duration> {
+        match self.next_wake.load(Ordering::Acquire) {
             u64::MAX => None,
             micros => Some(Duration::from_micros(micros)),
         }
+    }
+    /// An epoch ends for those who wanted it: whoever still wants another one asks again at its close.
+    pub fn clear_wake(&self) {
+        self.next_wake.store(u64::MAX, Ordering::Release);
     }
 
     // --- sources ---
@@ -191,7 +200,8 @@ impl Shared {
             self.nudge();
         }
     }
-    /// Asks for an epoch at that monotonic time, at the latest.
+    /// Asks for an epoch to end at that monotonic time, at the latest. Holds for one epoch: asked again at
+    /// every close for as long as it is wanted.
     pub fn wake_at(&self, at: Duration) {
         let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX - 1);
         if self.next_wake.fetch_min(micros, Ordering::AcqRel) > micros {
@@ -282,5 +292,11 @@ impl Shared {
     /// Wall clock.
     pub fn now(&self) -> Micros {
         self.clock.now()
+    }
+}
+
+impl Moved for Shared {
+    fn moved(&self) {
+        self.wake_at(Duration::ZERO);
     }
 }

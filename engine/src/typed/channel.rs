@@ -9,7 +9,6 @@
 use super::row::Row;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Polled, Position, Reader, Source};
-use crate::time::{Clock, SystemClock};
 use crate::{Problem, Result};
 use arrow::array::UInt64Array;
 use arrow::datatypes::SchemaRef;
@@ -83,8 +82,7 @@ impl<T: Row> Source for Channel<T> {
             Problem::error("CHANNEL-POSITION", "the checkpoint holds a position that is not a channel's")
                 .expected("the number of rows read")
         })?;
-        let clock = SystemClock::shared();
-        Ok(Box::new(ChannelReader { rows: Arc::clone(&self.0), partition: Arc::clone(partition), next, clock }))
+        Ok(Box::new(ChannelReader { rows: Arc::clone(&self.0), partition: Arc::clone(partition), next }))
     }
     fn decoder(&self, schema: &SchemaRef) -> Result<Box<dyn Decoder>> {
         Ok(Box::new(Project(schema.fields().iter().map(|f| f.name().clone()).collect())))
@@ -102,7 +100,6 @@ struct ChannelReader<T> {
     partition: PartitionId,
     /// How many rows have been read, over all runs.
     next: u64,
-    clock: Arc<dyn Clock>,
 }
 
 impl<T: Row> Reader for ChannelReader<T> {
@@ -117,7 +114,7 @@ impl<T: Row> Reader for ChannelReader<T> {
         drop(queue);
         let body = Body::Rows { start: self.next, rows: T::to_batch(&rows) };
         self.next += rows.len() as u64;
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body };
+        let payload = Payload::new(&self.partition, body);
         Ok(Polled::Data(payload, Position(self.next.into())))
     }
 }
