@@ -5,6 +5,7 @@
 
 use super::checkpoint::{Part, Participant};
 use super::ports::{Outlet, Surround, downgrade};
+use super::shared::NEVER;
 use super::stream::{ByKey, Mark};
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge};
@@ -117,6 +118,7 @@ pub(crate) fn build<'s>(
             closed: 0,
             emit: Emit::default(),
         };
+        run.ask();
         move |frontiers| {
             if run.around.shared.poisoned() {
                 return;
@@ -170,10 +172,31 @@ impl Run {
             self.close(epoch)?;
             self.hold(epoch + 1);
         }
+        if low > self.closed && low != NEVER && self.wants_close() {
+            self.close(low - 1)?;
+            self.around.shared.set_dirty();
+        }
         // The lowest open epoch may be applied, but not closed.
         let more = !self.apply(low, began)?;
         self.hold(low);
+        self.ask();
         Ok(more)
+    }
+
+    /// True once the clock is where the operator wants to be called although nothing comes.
+    fn wants_close(&self) -> bool {
+        self.operator.wake().is_some_and(|at| at <= self.around.shared.now())
+    }
+
+    /// Has an epoch end for what the operator waits for. What is due already counts as something that came
+    /// in: a job that ends now still saves it.
+    fn ask(&self) {
+        let shared = &self.around.shared;
+        match self.operator.wake().map(|at| at.saturating_sub(shared.now())) {
+            None => {}
+            Some(..=0) => shared.set_dirty(),
+            Some(wait) => shared.wake_at(shared.clock.monotonic() + Duration::from_micros(wait.unsigned_abs())),
+        }
     }
 
     fn hold(&mut self, low: Epoch) {
@@ -205,6 +228,7 @@ impl Run {
                 NodeMetrics::add(&self.around.metrics.rows_in, batch.len());
                 // Positions end here: behind a stateful operator a row has no single origin. Rows that are
                 // refused keep theirs, so the operator still sees it.
+                self.emit.now = self.around.now(epoch);
                 self.operator.on_batch(port, epoch, batch, &mut self.emit)?;
                 self.around.metrics.busy(since);
                 self.settle(epoch);
@@ -227,6 +251,7 @@ impl Run {
         let before = self.watermark;
         let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
+        self.emit.now = self.around.now(epoch);
         self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
         self.settle(epoch);
         if self.watermark > before {
