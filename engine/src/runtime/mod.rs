@@ -8,7 +8,7 @@
 //!
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
-//! letters), `checkpoint` (the committer), `watch` (subscriptions); around them `clock`, `shared`,
+//! letters), `checkpoint` (the committer), `watch` (subscriptions), `settle` (for test runs); around them `clock`, `shared`,
 //! `worker` (builds the graph) and `job` (starts and stops it all).
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
@@ -20,6 +20,7 @@ mod dead;
 mod intake;
 mod job;
 mod ports;
+mod settle;
 mod shared;
 mod sink;
 mod source;
@@ -33,4 +34,5 @@ mod worker;
 
 pub(crate) use job::Watch;
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
+pub(crate) use settle::Settled;
 pub use watch::Watched;

@@ -10,7 +10,7 @@
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
 use crate::Problem;
-use crate::time::{Clock, Epoch, Micros, Moved};
+use crate::time::{Clock, Epoch, Micros, Moved, Watermark};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Number of dataflow workers.
     pub workers: usize,
     target: AtomicU64,
+    /// The clock is about to change `target`, and may have taken back what asked for it.
+    advancing: AtomicBool,
     closing: AtomicU64,
     dirty: AtomicBool,
     next_wake: AtomicU64,
@@ -56,8 +58,10 @@ pub(crate) struct Shared {
     wake_sources: Mutex<Vec<Waker>>,
     /// Per source instance: has it read everything that is there?
     caught_up: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
-    /// One counter per sink instance: the last epoch it has written whole.
+    /// One counter per sink instance: every epoch below it has written whole.
     sinks_done: Mutex<Vec<Arc<AtomicU64>>>,
+    /// What every watermark is, where a test run says so.
+    held: Mutex<Option<Watermark>>,
 }
 
 /// What the clock thread is asked to do.
@@ -77,6 +81,7 @@ impl Shared {
             clock,
             workers,
             target: AtomicU64::new(start),
+            advancing: AtomicBool::new(false),
             closing: AtomicU64::new(NEVER),
             dirty: AtomicBool::new(false),
             next_wake: AtomicU64::new(u64::MAX),
@@ -93,6 +98,7 @@ impl Shared {
             wake_sources: Mutex::new(Vec::new()),
             caught_up: Mutex::new(Vec::new()),
             sinks_done: Mutex::new(Vec::new()),
+            held: Mutex::new(None),
         });
         if let Some(clock) = shared.clock.manual() {
             let watcher: Weak<Shared> = Arc::downgrade(&shared);
@@ -128,8 +134,10 @@ impl Shared {
         if last {
             self.closing.store(target + 1, Ordering::Release);
         }
-        let dirty = self.dirty.swap(false, Ordering::AcqRel);
-        self.target.store(target + 1, Ordering::Release);
+        self.advancing.store(true, Ordering::SeqCst);
+        let dirty = self.dirty.swap(false, Ordering::SeqCst);
+        self.target.store(target + 1, Ordering::SeqCst);
+        self.advancing.store(false, Ordering::SeqCst);
         for wake in lock(&self.wake_sources).iter() {
             wake();
         }
@@ -176,6 +184,7 @@ impl Shared {
     }
     /// An epoch ends for those who wanted it: whoever still wants another one asks again at its close.
     pub fn clear_wake(&self) {
+        self.advancing.store(true, Ordering::SeqCst);
         self.next_wake.store(u64::MAX, Ordering::Release);
     }
 
@@ -262,8 +271,32 @@ impl Shared {
     }
     /// How many epochs are open at the slowest sink.
     pub fn open_epochs(&self) -> u64 {
+        self.target().saturating_sub(self.slowest_sink())
+    }
+    /// Every epoch below has been written by every sink.
+    pub fn slowest_sink(&self) -> Epoch {
         let slowest = lock(&self.sinks_done).iter().map(|d| d.load(Ordering::Acquire)).min();
-        slowest.map_or(0, |s| self.target().saturating_sub(s))
+        slowest.unwrap_or_else(|| self.target())
+    }
+
+    // --- test runs ---
+
+    /// True if every epoch but the present one has gone through, and nobody asks for it to end.
+    pub fn is_quiet(&self) -> bool {
+        let target = self.target();
+        let asked =
+            self.dirty.load(Ordering::SeqCst) || self.next_wake().is_some_and(|at| at <= self.clock.monotonic());
+        // Looked at last: what the clock has taken back before is still to be seen here.
+        let still = !self.advancing.load(Ordering::SeqCst) && self.target.load(Ordering::SeqCst) == target;
+        still && !asked && self.slowest_sink() >= target
+    }
+    /// Replaces what the trackers find.
+    pub fn hold_watermarks(&self, held: Option<Watermark>) {
+        *lock(&self.held) = held;
+    }
+    /// What every watermark is, where a test run says so.
+    pub fn held_watermark(&self) -> Option<Watermark> {
+        *lock(&self.held)
     }
 
     // --- failure ---

@@ -163,6 +163,9 @@ impl Tracker {
 
     fn compute(&self) -> Watermark {
         let shared = &self.spec.shared;
+        if let Some(held) = shared.held_watermark() {
+            return held;
+        }
         if self.presence.is_empty() {
             return Watermark::UNKNOWN;
         }

@@ -10,7 +10,8 @@
 //! effect outside; nothing is deleted that one of the last two checkpoint records names.
 //!
 //! * [`fs`]: the few system calls, behind a trait, so that tests can crash, tear and fail them.
-//! * [`store`]: put-if-absent, get, list, delete. [`LocalStore`] keeps a directory; an object store fits.
+//! * [`store`]: put-if-absent, get, list, delete. [`LocalStore`] keeps a directory, [`MemStore`] nothing beyond the
+//!   process; an object store fits.
 //! * [`block`]: the format of a data file. [`record`]: the format of a log record.
 //! * [`log`]: opening, committing, garbage. [`committed`]: reading a checkpoint back.
 //! * [`verify`]: reads everything, for people. [`failpoint`], [`sabotage`]: for the tests.
@@ -23,6 +24,7 @@ pub mod failpoint;
 pub mod fs;
 mod live;
 pub mod log;
+mod memory;
 pub mod record;
 pub mod sabotage;
 pub mod store;
@@ -37,5 +39,6 @@ pub use committed::Committed;
 pub use log::{
     Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase, StateDelta,
 };
+pub use memory::MemStore;
 pub use store::{Entry, LocalStore, PutOutcome, Store};
 pub use verify::{Report, Usage, usage, verify};

@@ -300,7 +300,7 @@ where
 ///         out.push(Silent { device: device.clone(), celsius: *celsius, since: at - QUIET });
 ///         out.forget();
 ///     })
-///     .to("alarms", collect().0);
+///     .to("alarms", collect::<Silent>().0);
 /// ```
 pub struct Stateful<K, T, U, S> {
     stream: Stream<U>,

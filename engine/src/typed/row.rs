@@ -27,6 +27,12 @@ impl std::ops::Sub<Duration> for Micros {
     }
 }
 
+impl From<Micros> for i64 {
+    fn from(at: Micros) -> i64 {
+        at.0
+    }
+}
+
 /// A struct that can be a row of a stream; [`row!`](crate::row) implements it.
 pub trait Row: Sized + Send + 'static {
     /// One column per field, in the order of the fields.

@@ -11,6 +11,7 @@ mod run;
 mod signals;
 mod state;
 mod table;
+mod test;
 
 use clap::{CommandFactory, Parser};
 use millstream_connectors::Registry;
@@ -37,6 +38,7 @@ pub fn cli_main(registry: Registry) -> ExitCode {
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
+        args::Command::Test(test) => test::test(test, &registry, &print),
         args::Command::Plan(plan) => check::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),

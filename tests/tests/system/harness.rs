@@ -196,6 +196,12 @@ impl Scene {
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
         self.spawn(command).end()
     }
+    /// Runs the program with these words in the scene's folder.
+    pub fn call(&self, words: &[&str]) -> Ended {
+        let mut command = program();
+        command.args(words);
+        self.spawn(command).end()
+    }
     fn spawn(&self, mut command: Command) -> Running {
         let (stdout, stderr) = (self.path("stdout.txt"), self.path("stderr.txt"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());

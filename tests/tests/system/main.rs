@@ -14,3 +14,4 @@ mod idle;
 mod kill;
 mod logs;
 mod sabotage;
+mod test_command;
