@@ -59,7 +59,7 @@ fn late_rows_are_where_the_test_looks_for_them() {
       - { into: logs, value: "2026-01-01T12:00:02Z ERROR shop three" }
     expect:
 "#;
-    let named = format!("{feed}      counts.late: [{{ msg: three }}]\n      counts.errors: {{ count: 0 }}\n");
+    let named = format!("{feed}      counts.late: [{{ svc: shop }}]\n      counts.errors: {{ count: 0 }}\n");
     assert_eq!(first(&named).unwrap(), []);
     let errors = format!("{feed}      counts.errors: [{{ code: WINDOW-LATE }}]\n");
     assert_eq!(first(&errors).unwrap(), [], "as in production, where no node reads them");
@@ -100,7 +100,7 @@ nodes:
     kind: file_source
     path: "nowhere/*.ndjson"
     format: ndjson
-    schema: { id: int64!, price: decimal(10, 2), at: timestamp(ms), note: string }
+    schema: { id: int64!, price: "decimal(10, 2)", at: timestamp(ms), note: string }
     metadata: [_path, _timestamp]
   out: { kind: file_sink, from: in, path: out, format: ndjson }
 "#;
@@ -132,8 +132,8 @@ fn what_does_not_fit_is_refused_with_its_place() {
     let problems = |expect: &str| first(&format!("{FEED}    expect: {{ counts: {expect} }}\n")).unwrap_err();
     let found = problems("[{ svcs: shop }, { errors: many }]");
     let text: Vec<String> = found.iter().map(|p| p.to_string()).collect();
-    assert!(text[0].contains("p.yaml:21:") && text[0].contains("did you mean `svc`?"), "{text:?}");
-    assert!(text[1].contains("p.yaml:21:") && text[1].contains("does not fit column `errors`"), "{text:?}");
+    assert!(text[0].contains("p.yaml:22:") && text[0].contains("did you mean `svc`?"), "{text:?}");
+    assert!(text[1].contains("p.yaml:22:") && text[1].contains("does not fit column `errors`"), "{text:?}");
     let nowhere = first("  - name: no\n    feed: [{ into: parsed, value: a }]\n    expect: { counst: { count: 1 } }\n");
     let codes: Vec<String> = nowhere.unwrap_err().iter().filter(|p| p.is_error()).map(|p| p.code.to_string()).collect();
     assert_eq!(codes, ["PIPE-TEST", "PIPE-DANGLING"]);

@@ -45,10 +45,16 @@ pub(super) fn array(field: &Field, value: &Value) -> Result<ArrayRef, String> {
     let payload = Payload::new(&partition, Body::Bytes { start: 0, data: format!("{line}\n").into() });
     decoder.decode(payload, &mut out).map_err(|p| p.to_string())?;
     match (out.rejects.first(), out.batches.first()) {
-        (Some(reject), _) => Err(reject.message.clone()),
+        (Some(reject), _) => Err(bare(&reject.message)),
         (None, Some((rows, _))) => cast(rows.column(0), field.data_type()).map_err(|e| e.to_string()),
         (None, None) => Err("nothing was read".into()),
     }
+}
+
+/// What the decoder says of a value, without the place in the record that it was wrapped in.
+fn bare(message: &str) -> String {
+    let message = message.split_once(": ").map_or(message, |(_, why)| why);
+    message.split(", at byte ").next().unwrap_or(message).to_string()
 }
 
 /// The type that the decoder knows for one that a query may put out.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How often the counters of the sinks are looked at.
 const LOOK: Duration = Duration::from_micros(100);
 /// Epochs after which a job that still wants more will not come to rest.
-const EPOCHS: usize = 10_000;
+const EPOCHS: usize = 1_000;
 
 /// How a wait came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

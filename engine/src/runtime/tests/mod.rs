@@ -1,5 +1,7 @@
 //! Jobs run whole: a scripted source, an outside world that survives the job, and what must hold.
 
+#[cfg(feature = "sql")]
+mod jumps;
 mod restart;
 mod running;
 mod world;
