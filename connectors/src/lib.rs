@@ -1,8 +1,8 @@
 //! Connectors, transforms and formats: everything between the outside and the engine.
 //!
 //! One folder per outside system, [`transforms`] for what lies in between, [`format`] for bytes to columns
-//! and back. [`cases`] runs the tests that stand in pipeline files. [`registry`] lists every kind of node once; [`load`] turns a pipeline file into the engine's
-//! pipeline.
+//! and back. [`registry`] lists every kind of node once; [`load`] turns a pipeline file into the engine's
+//! pipeline; [`cases`] runs the tests that stand in such files.
 
 pub mod cases;
 pub mod discard;

@@ -193,12 +193,7 @@ impl Loader<'_> {
 
     fn node(&mut self, node: &Node, edges: &[graph::Edge]) -> Result<(), Vec<Problem>> {
         if let Some(was) = &node.was {
-            let problem = Problem::error("PIPE-UNSUPPORTED", "state cannot be taken over from another name yet")
-                .at(node.place(was.span))
-                .node(&*node.name)
-                .found(format!("was: {}", was.value))
-                .help("keep the old name, or leave `was` out and give up the state with --drop-state");
-            return Err(vec![problem]);
+            self.pipeline.was.insert(node.name.clone(), was.value.clone());
         }
         let Some(inputs) = self.inputs(node, edges)? else { return Ok(()) };
         let kind = self.registry.kind(&node.kind).expect("the checks know every kind");

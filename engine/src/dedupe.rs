@@ -1,9 +1,10 @@
 //! [`Dedupe`]: the first row of each key goes on, later ones do not.
 
 use crate::batch::{Batch, record_batch};
+use crate::meaning::{Meaning, fitted};
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
-use crate::window::segment::{Closed, check_types, foreign, groups_of, own_rows, state_schema};
+use crate::window::segment::{Closed, foreign, groups_of, own_rows, state_schema};
 use crate::window::table::{Groups, plain_type};
 use crate::{Problem, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -104,6 +105,28 @@ impl Dedupe {
             closed: Closed::default(),
             scratch: Vec::new(),
         })
+    }
+
+    /// What the state of such a node means.
+    pub fn meaning(spec: &DedupeSpec) -> Meaning {
+        let key = |k: &usize| {
+            let field = spec.input.field(*k);
+            format!("{}: {}", field.name(), field.data_type())
+        };
+        let names: Vec<&str> = spec.keys.iter().map(|k| spec.input.field(*k).name().as_str()).collect();
+        let (bound, short) = match spec.remember {
+            Remember::Within { time, .. } => (format!("within a time of {}", spec.input.field(time).name()), "within"),
+            Remember::MaxKeys(_) => ("a number of keys".into(), "max"),
+        };
+        Meaning {
+            kind: "dedupe".into(),
+            fixed: BTreeMap::from([
+                ("by".into(), spec.keys.iter().map(key).collect::<Vec<_>>().join(", ")),
+                ("bound".into(), bound),
+            ]),
+            fields: BTreeMap::new(),
+            before: format!("dedupe:{}:{short}", names.join(",")),
+        }
     }
 
     /// The segment of a stamp: the end of its quarter of the time kept, or the epoch itself.
@@ -328,8 +351,7 @@ impl Operator for Dedupe {
             self.saved.remove(&block.segment);
             return Ok(());
         };
-        check_types(&block, rows, &self.block_schema)?;
-        let own = own_rows(&block, rows, groups)?;
+        let own = fitted(&block, &own_rows(&block, rows, groups)?, &self.block_schema)?;
         self.saved.insert(block.segment);
         let numbers = self.intern(&own.columns()[2..], own.num_rows())?;
         for (group, stamp) in numbers.iter().zip(own.column(1).as_primitive::<Int64Type>().values()) {

@@ -10,12 +10,13 @@
 //! * [`key`]: the frozen key hash and the key groups.
 //! * [`window`]: aggregates, sessions and joins over event-time windows.
 //! * [`dedupe`]: the first row of each key.
+//! * [`calls`]: asynchronous and CPU-heavy work, beside the dataflow.
 //! * [`json`]: rows as NDJSON, for sinks, dead letters and subscriptions.
 //! * [`dead`]: dead letters.
 //! * [`plan`]: the graph of a pipeline, as the builder and the file loader make it.
 //! * [`runtime`]: jobs: timely workers, the clock, checkpoints.
 //! * [`typed`]: pipelines over Rust structs and closures.
-//! * [`metrics`]: what a running job counts.
+//! * [`metrics`]: what a running job counts. [`meaning`]: which changes of a node its state survives.
 //! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
 //! * [`testing`]: runs of a pipeline in a test, with a clock that is moved by hand.
@@ -25,11 +26,13 @@
 //! runtime.
 
 pub mod batch;
+pub mod calls;
 pub mod connect;
 pub mod dead;
 pub mod dedupe;
 pub mod json;
 pub mod key;
+pub mod meaning;
 pub mod metrics;
 pub mod operator;
 pub mod plan;

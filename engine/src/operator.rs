@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A row that a node refuses, on its way to the node's `errors` port.
 #[derive(Clone, Debug)]
@@ -147,6 +148,39 @@ pub trait Operator: 'static {
     fn size(&self) -> StateSize {
         StateSize::default()
     }
+    /// Called once, behind [`restore`](Operator::restore) and before the first batch, on an instance that
+    /// a job will run and that has [`pending`](Operator::pending) rows at times; never on one that only
+    /// compacts state.
+    fn start(&mut self, _context: &Context) -> Result<()> {
+        Ok(())
+    }
+    /// Called whenever the operator gets a turn, also after [`Context::wake`]: may send at `epoch`, the
+    /// lowest open one. True if it sent anything or its state has changed: then an epoch is to close, and a
+    /// checkpoint to follow, even if nothing else comes.
+    fn work(&mut self, _epoch: Epoch, _out: &mut Emit) -> Result<bool> {
+        Ok(false)
+    }
+    /// For an operator that goes on working on what it has taken, outside of these calls: how many rows it
+    /// still has. A job whose sources have ended does not end while there are any. `None`, always, for one
+    /// that sends nothing by itself.
+    fn pending(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// What an operator is told of the job that runs it.
+#[derive(Clone)]
+pub struct Context {
+    /// The number of its worker.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The account of batches alive, for a [`Charge`](crate::batch::Charge): at its limit sources stop reading.
+    pub memory: Arc<AtomicU64>,
+    /// Gives the operator a turn soon. May be called from any thread, also when the job is over.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Where the job runs what must not run on its workers.
+    pub tokio: tokio::runtime::Handle,
 }
 
 /// How much state an operator holds.

@@ -157,13 +157,21 @@ pub struct Pipeline {
     pub nodes: Vec<Node>,
     /// Settings.
     pub settings: Settings,
+    /// Nodes that had another name before, by the present one: they take over what a checkpoint holds of it.
+    pub was: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
 impl Pipeline {
     /// An empty pipeline.
     pub fn new(name: impl Into<String>) -> Pipeline {
-        Pipeline { name: name.into(), nodes: Vec::new(), settings: Settings::default(), problems: Vec::new() }
+        Pipeline {
+            name: name.into(),
+            nodes: Vec::new(),
+            settings: Settings::default(),
+            was: BTreeMap::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// Adds a node.

@@ -44,6 +44,9 @@ pub struct RolledPart {
 /// What a checkpoint knows of one worker's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
+    /// The directory that they are below, as the pipeline file said it; absent in old checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Still written to.
     pub open: Vec<OpenPart>,
     /// To be published when the checkpoint is durable.

@@ -32,6 +32,9 @@ enum Piece {
 pub struct Template {
     /// The directory that all files are below.
     pub base: PathBuf,
+    /// The same, as the pipeline file says it: relative to `root`.
+    pub written: String,
+    root: PathBuf,
     pieces: Vec<Piece>,
 }
 
@@ -50,7 +53,13 @@ impl Template {
         if path.is_empty() {
             return Err(wrong("the path is empty"));
         }
-        let Some(first) = path.find("${") else { return Ok(Template { base: base.join(path), pieces: Vec::new() }) };
+        let template = |written: &str, pieces| Template {
+            base: base.join(written),
+            written: written.to_owned(),
+            root: base.to_path_buf(),
+            pieces,
+        };
+        let Some(first) = path.find("${") else { return Ok(template(path, Vec::new())) };
         let split = path[..first].rfind('/').map_or(0, |i| i + 1);
         let mut pieces = Vec::new();
         let mut rest = path[split..].trim_end_matches('/');
@@ -71,7 +80,12 @@ impl Template {
         if pieces.iter().any(climbs) {
             return Err(wrong("`..` may not stand behind a field"));
         }
-        Ok(Template { base: base.join(&path[..split]), pieces })
+        Ok(template(&path[..split], pieces))
+    }
+
+    /// Where files lie that were written when the path began like this.
+    pub fn base_of(&self, written: &str) -> PathBuf {
+        self.root.join(written)
     }
 
     /// True if rows go to different directories.

@@ -100,11 +100,17 @@ impl SinkFactory for FileSinkFactory {
     }
 
     fn recover(&self, handles: Vec<Handle>) -> Result<()> {
-        let base = &self.shared.template.base;
-        let mut directories = BTreeSet::from([base.clone()]);
+        let mut bases = BTreeSet::from([self.shared.template.base.clone()]);
+        let mut directories = bases.clone();
         let mut marks = Vec::new();
         for handle in &handles {
             let parts = parts_of(handle)?;
+            // The path may have been changed since: what was committed before belongs under the old one.
+            let base = &parts
+                .base
+                .as_ref()
+                .map_or_else(|| self.shared.template.base.clone(), |written| self.shared.template.base_of(written));
+            bases.insert(base.clone());
             for part in &parts.rolled {
                 part.publish(base)?;
                 directories.extend(base.join(&part.name).parent().map(Path::to_path_buf));
@@ -119,7 +125,7 @@ impl SinkFactory for FileSinkFactory {
             |directories: &BTreeSet<PathBuf>| directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d));
         sync(&directories)?;
         failpoint!("file_sink.recover.published");
-        self.remove_leftovers(base, &marks, &mut directories)?;
+        bases.iter().try_for_each(|base| self.remove_leftovers(base, &marks, &mut directories))?;
         *self.shared.marks() = marks;
         failpoint!("file_sink.recover.cleaned");
         sync(&directories)
@@ -294,7 +300,11 @@ impl Sink for FileSink {
         self.make_room()?;
         self.parts.values_mut().try_for_each(Part::sync)?;
         failpoint!("file_sink.prepared");
-        let parts = Parts { open: self.parts.values().map(Part::open_part).collect(), rolled: self.rolled.clone() };
+        let parts = Parts {
+            base: Some(self.shared.template.written.clone()),
+            open: self.parts.values().map(Part::open_part).collect(),
+            rolled: self.rolled.clone(),
+        };
         Ok(Handle(serde_json::to_value(parts).expect("strings and integers always serialise")))
     }
 

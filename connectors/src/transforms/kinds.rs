@@ -475,8 +475,7 @@ nodes:
         }
         let remember = remember(build, &config, &stream)?;
         let spec = DedupeSpec { input: Arc::clone(&stream.schema), keys, remember };
-        let fingerprint =
-            format!("dedupe:{}:{}", config.by.join(","), if config.within.is_some() { "within" } else { "max" });
+        let fingerprint = DedupeOperator::meaning(&spec).fingerprint();
         let factory = Arc::new(move |_: &[SchemaRef]| Ok(boxed(DedupeOperator::new(spec.clone())?)));
         let work = Work::Operator { factory, reads: vec![Reads::All], fingerprint };
         let schemas = vec![Arc::clone(&stream.schema)];

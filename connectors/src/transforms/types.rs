@@ -1,10 +1,10 @@
-//! The type names of pipeline files, as far as text can be turned into them, and that conversion.
+//! The types of pipeline files, as far as text can be turned into them, and that conversion.
 
 use super::time_text::TimeFormat;
 use super::{at_key, excerpt};
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use millstream::problem::nearest;
-use millstream::{Problem, Result};
+use millstream::Result;
+use millstream_pipelines::types::{self, Type};
 use std::borrow::Cow;
 
 /// What a timestamp is made of.
@@ -82,25 +82,6 @@ impl Value<'_> {
     }
 }
 
-const NAMES: [&str; 16] = [
-    "bool",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "float32",
-    "float64",
-    "decimal(p, s)",
-    "string",
-    "date",
-    "timestamp",
-    "timestamp(s|ms|us|ns)",
-];
-
 impl FieldType {
     /// Text, may be null.
     pub fn text() -> FieldType {
@@ -114,9 +95,16 @@ impl FieldType {
     /// `TYPE-UNKNOWN` with the nearest name.
     pub fn read(field: &str, written: &str) -> Result<FieldType> {
         let name = written.trim();
-        let (bare, required) = name.strip_suffix('!').map_or((name, false), |b| (b.trim_end(), true));
-        let kind = read_kind(bare).ok_or_else(|| unknown(field, bare))?;
-        Ok(FieldType { name: name.into(), kind, required })
+        let unknown = |why: String| at_key("TYPE-UNKNOWN", field, why).found(excerpt(name));
+        let parsed = types::FieldType::parse(name).map_err(|e| match e.help {
+            Some(help) => unknown(e.what).help(help),
+            None => unknown(e.what),
+        })?;
+        let kind = kind_of(&parsed.ty).ok_or_else(|| {
+            unknown("text cannot become a value of this type".into())
+                .expected("a whole or exact or floating-point number, bool, string, date or timestamp")
+        })?;
+        Ok(FieldType { name: name.into(), kind, required: !parsed.nullable })
     }
 
     /// The Arrow field of a column of this type.
@@ -175,54 +163,33 @@ impl Kind {
     }
 }
 
-fn read_kind(name: &str) -> Option<Kind> {
-    if let Some((outer, inner)) = name.strip_suffix(')').and_then(|n| n.split_once('(')) {
-        return match outer.trim_end() {
-            "timestamp" => Some(Kind::Timestamp(Stamp::Number(unit(inner.trim())?))),
-            "decimal" => {
-                let (p, s) = inner.split_once(',')?;
-                let (p, s): (u8, u8) = (p.trim().parse().ok()?, s.trim().parse().ok()?);
-                ((1..=38).contains(&p) && s <= p).then_some(Kind::Decimal(p, s))
-            }
-            _ => None,
-        };
-    }
-    Some(match name {
-        "string" => Kind::Text,
-        "bool" => Kind::Bool,
-        "int8" => Kind::Int(8),
-        "int16" => Kind::Int(16),
-        "int32" => Kind::Int(32),
-        "int64" => Kind::Int(64),
-        "uint8" => Kind::Uint(8),
-        "uint16" => Kind::Uint(16),
-        "uint32" => Kind::Uint(32),
-        "uint64" => Kind::Uint(64),
-        "float32" => Kind::Float(32),
-        "float64" => Kind::Float(64),
-        "date" => Kind::Date,
-        "timestamp" => Kind::Timestamp(Stamp::Text),
-        _ => return None,
+/// What text of this type is turned into; `None` where text is not.
+fn kind_of(ty: &Type) -> Option<Kind> {
+    Some(match ty {
+        Type::String => Kind::Text,
+        Type::Bool => Kind::Bool,
+        Type::Int8 => Kind::Int(8),
+        Type::Int16 => Kind::Int(16),
+        Type::Int32 => Kind::Int(32),
+        Type::Int64 => Kind::Int(64),
+        Type::UInt8 => Kind::Uint(8),
+        Type::UInt16 => Kind::Uint(16),
+        Type::UInt32 => Kind::Uint(32),
+        Type::UInt64 => Kind::Uint(64),
+        Type::Float32 => Kind::Float(32),
+        Type::Float64 => Kind::Float(64),
+        Type::Decimal { precision, scale } => Kind::Decimal(*precision, *scale),
+        Type::Date => Kind::Date,
+        Type::Timestamp(unit) => Kind::Timestamp(unit.map_or(Stamp::Text, |unit| {
+            Stamp::Number(match unit {
+                types::TimeUnit::Seconds => TimeUnit::Second,
+                types::TimeUnit::Millis => TimeUnit::Millisecond,
+                types::TimeUnit::Micros => TimeUnit::Microsecond,
+                types::TimeUnit::Nanos => TimeUnit::Nanosecond,
+            })
+        })),
+        Type::Bytes | Type::Time | Type::Json | Type::List(_) | Type::Map(_) | Type::Struct(_) => return None,
     })
-}
-
-fn unit(name: &str) -> Option<TimeUnit> {
-    Some(match name {
-        "s" => TimeUnit::Second,
-        "ms" => TimeUnit::Millisecond,
-        "us" => TimeUnit::Microsecond,
-        "ns" => TimeUnit::Nanosecond,
-        _ => return None,
-    })
-}
-
-fn unknown(field: &str, name: &str) -> Problem {
-    let problem = at_key("TYPE-UNKNOWN", field, format!("`{}` is not a type that text can become", excerpt(name)));
-    let problem = problem.expected(format!("one of {}", NAMES.join(", ")));
-    match nearest(name, NAMES) {
-        Some(near) => problem.help(format!("did you mean `{near}`?")),
-        None => problem,
-    }
 }
 
 /// `n` as a signed number of `bits` bits.

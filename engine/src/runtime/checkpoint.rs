@@ -18,6 +18,7 @@
 
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox};
+use super::turns;
 use crate::batch::Batch;
 use crate::connect::{Handle, PartitionId, Position, Source};
 use crate::dead::{self, Keeper};
@@ -123,8 +124,6 @@ pub(crate) struct Committer {
     pub operators: BTreeMap<String, (OperatorFactory, Vec<SchemaRef>)>,
     pub metrics: Arc<Metrics>,
     pub letters: Keeper,
-    /// States to give up with the next checkpoint.
-    pub drop_state: Vec<String>,
     pub timeout: Duration,
     pub on_commit: OnCommit,
     /// Where it says why it waits.
@@ -170,7 +169,7 @@ impl Committer {
         let mut compacting: BTreeSet<String> = BTreeSet::new();
         self.watch_letters();
         loop {
-            match inbox.receiver.recv_timeout(Duration::from_secs(1)) {
+            match turns::receive(&inbox.receiver, Duration::from_secs(1)) {
                 Ok(Message::Built) => built += 1,
                 Ok(Message::Part(epoch, part)) => {
                     let began = self.shared.clock.monotonic();
@@ -213,14 +212,7 @@ impl Committer {
     fn commit(&mut self, epoch: Epoch, pending: Pending, bases: Vec<StateBase>) -> Result<()> {
         let number = self.newest + 1;
         let wall = self.shared.now();
-        let mut body = CheckpointBody {
-            checkpoint: number,
-            epoch,
-            wall,
-            bases,
-            drop_state: std::mem::take(&mut self.drop_state),
-            ..CheckpointBody::default()
-        };
+        let mut body = CheckpointBody { checkpoint: number, epoch, wall, bases, ..CheckpointBody::default() };
         let mut handles = Vec::new();
         let mut positions: BTreeMap<Arc<str>, Vec<(PartitionId, Position)>> = BTreeMap::new();
         for part in pending.parts {
@@ -329,7 +321,7 @@ impl Committer {
                 }
                 Err(problem) if problem.retry == Retry::Backoff && !self.shared.poisoned() => {
                     *lock(&self.waiting) = Some(problem);
-                    std::thread::park_timeout(pause);
+                    turns::pause(pause);
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
                 Err(problem) => return Err(problem),
@@ -357,7 +349,7 @@ impl Committer {
             let Some(compaction) = self.log.begin_compaction(id) else { continue };
             compacting.insert(id.clone());
             let (sender, id, factory, schemas) = (sender.clone(), id.clone(), Arc::clone(factory), schemas.clone());
-            super::intake::spawn("compact", move || {
+            turns::spawn("compact", move || {
                 let base = merge(compaction, &factory, &schemas);
                 // The committer is gone only when the job is over.
                 let _ = sender.send(Message::Base { id, base });

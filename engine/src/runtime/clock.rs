@@ -6,6 +6,7 @@
 //! an epoch ends as soon as it holds something. At most [`CHECKPOINTS`] checkpoints are in flight.
 
 use super::shared::Shared;
+use crate::time::Epoch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,13 +28,15 @@ pub(crate) struct Ticker {
     last_checkpoint: Duration,
     /// Something came in since the last checkpoint was marked.
     unsaved: bool,
+    /// The epoch in which all sources were seen to have ended.
+    ended: Option<Epoch>,
 }
 
 impl Ticker {
     pub fn new(shared: Arc<Shared>, epoch: Duration, every: Duration) -> Ticker {
         let now = shared.clock.monotonic();
         let epoch = if shared.clock.manual().is_some() { Duration::ZERO } else { epoch };
-        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false }
+        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, ended: None }
     }
 
     /// Runs until the job ends.
@@ -44,18 +47,29 @@ impl Ticker {
             let signal = self.shared.wait(limit);
             checkpoint |= signal.checkpoint;
             stop |= signal.stop;
-            if stop || self.shared.all_ended() {
+            if stop || self.over() {
                 return self.close();
             }
             limit = self.look(&mut checkpoint);
         }
     }
 
+    /// True once all sources have ended, and whatever they left to do is done: what is in calls has come
+    /// out and gone through the calls behind it. Until then epochs go on, and checkpoints with them.
+    fn over(&mut self) -> bool {
+        if !self.shared.all_ended() {
+            return false;
+        }
+        let ended = *self.ended.get_or_insert(self.shared.target());
+        self.shared.all_quiet(ended)
+    }
+
     /// Opens an epoch if it is time; returns how long to sleep.
     fn look(&mut self, checkpoint: &mut bool) -> Duration {
         let now = self.shared.clock.monotonic();
         let wake = self.shared.next_wake();
-        let due = wake.is_some_and(|at| at <= now);
+        // The epoch in which the sources ended must close for the others to see that nothing follows.
+        let due = wake.is_some_and(|at| at <= now) || self.ended == Some(self.shared.target());
         let dirty = self.shared.is_dirty();
         self.unsaved |= dirty;
         let save = *checkpoint || (self.unsaved && now.saturating_sub(self.last_checkpoint) >= self.every);

@@ -13,10 +13,11 @@
 use super::checkpoint::Saved;
 use super::shared::{Shared, Waker, lock};
 use super::stream::Presence;
+use super::turns;
 use crate::Problem;
 use crate::connect::{PartitionId, Payload, Polled, Position, Source};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// Payloads read ahead per partition.
@@ -63,7 +64,7 @@ pub(crate) fn discover(
     partitions.add(source.partitions()?);
     if !source.bounded() {
         let (shared, source, all) = (Arc::clone(shared), Arc::clone(source), Arc::clone(&partitions));
-        spawn("discover", move || {
+        turns::spawn("discover", move || {
             while !shared.poisoned() && shared.closing() == super::shared::NEVER {
                 match source.partitions() {
                     // Sources take them over when an epoch ends: nothing else may be coming in.
@@ -74,16 +75,11 @@ pub(crate) fn discover(
                     }
                     Err(problem) => return shared.fail(problem),
                 }
-                std::thread::park_timeout(DISCOVERY);
+                turns::pause(DISCOVERY);
             }
         });
     }
     Ok(partitions)
-}
-
-/// A named thread that is not waited for: it ends by itself once the job does.
-pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().name(format!("millstream-{name}")).spawn(run).expect("the system can start a thread");
 }
 
 /// One worker's partitions of one source, and what has been read of them.
@@ -154,7 +150,7 @@ impl Intake {
             state.open += 1;
             let from = state.parts.get_mut(&partition).and_then(|p| p.from.take());
             let intake = Arc::clone(self);
-            spawn("read", move || intake.read(&partition, from.as_ref()));
+            turns::spawn("read", move || intake.read(&partition, from.as_ref()));
         }
     }
 
@@ -202,8 +198,11 @@ impl Intake {
 
     /// Queues a payload, waiting for room; false when the job is over.
     fn offer(&self, partition: &PartitionId, payload: Payload, position: Position) -> bool {
-        let mut state = lock(&self.state);
         loop {
+            // Bounded, since nobody signals this when the job is killed.
+            let limit = Duration::from_millis(100);
+            let full = |s: &mut State| s.parts.get(partition).is_some_and(|part| part.queue.len() >= QUEUED);
+            let mut state = turns::wait(&self.state, &self.space, Some(limit), full);
             let part = state.parts.get_mut(partition).expect("a reader is started for a partition that is there");
             if part.queue.len() < QUEUED {
                 part.queue.push_back((payload, position));
@@ -215,10 +214,6 @@ impl Intake {
             if self.over() {
                 return false;
             }
-            // Bounded, since nobody signals this when the job is killed.
-            let (guard, _) =
-                self.space.wait_timeout(state, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner);
-            state = guard;
         }
     }
 

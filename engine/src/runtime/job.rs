@@ -2,9 +2,11 @@
 
 use super::checkpoint::{self, Committer, Saved};
 use super::clock::Ticker;
+use super::evolve;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
+use super::turns;
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
@@ -16,11 +18,11 @@ use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
 use crate::time::{Clock, Epoch, Micros, SystemClock, Watermark};
 use crate::{Problem, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -184,7 +186,7 @@ impl Runtime {
         watches: Vec<Watch>,
     ) -> Result<Job, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
-        self.launch(prepared, resume, watches).map_err(|p| vec![p])
+        self.launch(prepared, resume, watches)
     }
 
     fn store(&self, name: &str) -> Result<Arc<dyn Store>> {
@@ -194,28 +196,21 @@ impl Runtime {
         }
     }
 
-    /// The state ids of the nodes that are given up; each must be in the checkpoint.
-    fn dropped(&self, tail: Option<&Committed>) -> Result<BTreeSet<String>> {
-        let ids = || tail.into_iter().flat_map(|t| t.ids()).map(|(id, _)| id);
-        let mut dropped = BTreeSet::new();
-        for node in &self.drop_state {
-            let before = dropped.len();
-            dropped.extend(ids().filter(|id| id.split('/').next() == Some(node)).map(String::from));
-            if dropped.len() == before {
-                let nodes: BTreeSet<&str> = ids().filter_map(|id| id.split('/').next()).collect();
-                return Err(Problem::error("STATE-NO-SUCH-NODE", "the checkpoint holds no state of this node")
-                    .node(node.clone())
-                    .expected(format!("one of {}", nodes.into_iter().collect::<Vec<_>>().join(", "))));
-            }
+    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job, Vec<Problem>> {
+        let name = prepared.pipeline.name.clone();
+        let (mut log, tail) = self.open(&name, resume).map_err(|p| vec![p])?;
+        let compared = evolve::compare(&prepared, tail.as_ref(), &self.drop_state);
+        if !compared.problems.is_empty() {
+            return Err(compared.problems);
         }
-        Ok(dropped)
+        log.evolve(&compared.evolution);
+        let tail = tail.map(|t| Arc::new(t.evolved(&compared.evolution)));
+        Launch { runtime: self, prepared, tail, watches }.run(log).map_err(|p| vec![p])
     }
 
-    fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job> {
-        let name = prepared.pipeline.name.clone();
-        let opened = CommitLog::open(self.store(&name)?, &OpenOptions::new(&name, self.clock.now()))?;
-        let tail = opened.tail.map(Arc::new);
-        match (resume, &tail) {
+    fn open(&self, name: &str, resume: Resume) -> Result<(CommitLog, Option<Committed>)> {
+        let opened = CommitLog::open(self.store(name)?, &OpenOptions::new(name, self.clock.now()))?;
+        match (resume, &opened.tail) {
             (Resume::Required, None) => {
                 return Err(Problem::error("STATE-NONE", "there is no checkpoint to go on from")
                     .help("start afresh, or name the right state directory"));
@@ -227,59 +222,15 @@ impl Runtime {
             }
             _ => {}
         }
-        let dropped = self.dropped(tail.as_deref())?;
-        check_state(&prepared, tail.as_deref(), &dropped)?;
-        Launch { runtime: self, prepared, tail, dropped, watches }.run(opened.log)
+        Ok((opened.log, opened.tail))
     }
-}
-
-/// Every state of the last checkpoint must still have its operator, with the same meaning.
-fn check_state(prepared: &Prepared, tail: Option<&Committed>, dropped: &BTreeSet<String>) -> Result<()> {
-    let Some(tail) = tail else { return Ok(()) };
-    let operators: BTreeMap<String, &str> = prepared
-        .pipeline
-        .nodes
-        .iter()
-        .filter_map(|n| match &n.work {
-            Work::Operator { fingerprint, .. } if !fingerprint.is_empty() => {
-                Some((format!("{}/{}", n.name, n.role), fingerprint.as_str()))
-            }
-            _ => None,
-        })
-        .collect();
-    for (id, fingerprint) in tail.ids().filter(|(id, _)| !dropped.contains(*id)) {
-        let node = id.split('/').next().unwrap_or(id).to_string();
-        match operators.get(id) {
-            Some(now) if *now == fingerprint => {}
-            Some(now) => {
-                return Err(Problem::error(
-                    "STATE-CHANGED",
-                    "the state of this node has another meaning than the node now has",
-                )
-                .node(node.clone())
-                .found(fingerprint)
-                .expected(*now)
-                .help(format!("undo the change, or give up the state with --drop-state {node}")));
-            }
-            None => {
-                return Err(Problem::error(
-                    "STATE-ORPHAN",
-                    "the checkpoint holds state of a node that is no longer there",
-                )
-                .node(node.clone())
-                .help(format!("give the node its name back, or give up the state with --drop-state {node}")));
-            }
-        }
-    }
-    Ok(())
 }
 
 struct Launch<'a> {
     runtime: &'a Runtime,
     prepared: Prepared,
+    /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
-    /// State ids that are given up.
-    dropped: BTreeSet<String>,
     watches: Vec<Watch>,
 }
 
@@ -348,7 +299,7 @@ impl Launch<'_> {
             }
         }
         let watermarks = tail.body.watermarks.clone();
-        Ok(Restored { tail: Some(Arc::clone(tail)), dropped: self.dropped.clone(), positions, watermarks })
+        Ok(Restored { tail: Some(Arc::clone(tail)), positions, watermarks })
     }
 
     /// Finds the partitions of every source; those of the checkpoint that have not ended count as there.
@@ -442,7 +393,6 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
-            drop_state: self.dropped.iter().cloned().collect(),
             timeout,
             on_commit: Box::new(move |n| on_commit.set_newest(n)),
             waiting,
@@ -457,18 +407,16 @@ struct Parts {
     metrics: Arc<Metrics>,
     participants: checkpoint::Participants,
     waiting: Vec<Arc<Mutex<Option<Problem>>>>,
-    /// Committer first, then sinks.
-    threads: Vec<JoinHandle<()>>,
+    /// Sinks first, then the committer.
+    threads: Vec<(turns::Group, JoinHandle<()>)>,
     mailboxes: BTreeMap<(usize, usize), Arc<Mailbox>>,
 }
 
 impl Parts {
     fn thread(&mut self, name: &str, run: impl FnOnce() + Send + 'static) {
-        let handle = std::thread::Builder::new()
-            .name(format!("millstream-{name}"))
-            .spawn(run)
-            .expect("the system can start a thread");
-        self.threads.push(handle);
+        let group = turns::Group::default();
+        let handle = group.spawn(name, run);
+        self.threads.push((group, handle));
     }
 
     fn new_waiting(&mut self) -> Arc<Mutex<Option<Problem>>> {
@@ -497,13 +445,20 @@ impl Parts {
         let (shared, workers) = (Arc::clone(&self.shared), self.shared.workers);
         let blueprint = Arc::new(blueprint);
         let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
-        let guards = timely::execute(config, move |w| worker::run(w, &blueprint))
+        let group = turns::Group::default();
+        let members = group.of(workers);
+        let run = move |w: &mut timely::worker::Worker| {
+            let _here = members[w.index()].enter();
+            worker::run(w, &blueprint);
+        };
+        let guards = timely::execute(config, run)
             .map_err(|e| Problem::internal(format!("the dataflow workers could not start: {e}")))?;
         self.clock(ticker);
         let threads = std::mem::take(&mut self.threads);
         let mailboxes: Vec<Arc<Mailbox>> = self.mailboxes.values().cloned().collect();
         let (participants, progress) = (self.participants.clone(), Arc::clone(progress));
-        intake::spawn("job", move || {
+        turns::spawn("job", move || {
+            group.ended();
             for outcome in guards.join() {
                 if let Err(text) = outcome {
                     shared.fail(Problem::internal("a worker thread panicked").found(text));
@@ -515,13 +470,14 @@ impl Parts {
                 progress.wait_until(Some(Duration::from_millis(50)), |_| shared.in_flight() == 0);
             }
             participants.stop();
-            let mut threads = threads.into_iter();
-            let sinks = threads.len() - 1;
-            let (sink_threads, committer): (Vec<_>, Vec<_>) =
-                threads.by_ref().enumerate().partition(|(i, _)| *i < sinks);
-            committer.into_iter().for_each(|(_, t)| drop(t.join()));
+            let join = |(group, thread): (turns::Group, JoinHandle<()>)| {
+                group.ended();
+                drop(thread.join());
+            };
+            let mut sinks = threads;
+            sinks.pop().into_iter().for_each(join);
             mailboxes.iter().for_each(|m| m.push(Command::Stop));
-            sink_threads.into_iter().for_each(|(_, t)| drop(t.join()));
+            sinks.into_iter().for_each(join);
             progress.finish(match shared.failure() {
                 Some(problem) => JobState::Failed(problem),
                 None => JobState::Stopped,
@@ -533,7 +489,7 @@ impl Parts {
     /// The clock begins when the workers have been started; it ends with the job, by itself.
     fn clock(&self, ticker: Ticker) {
         let shared = Arc::clone(&self.shared);
-        intake::spawn("clock", move || {
+        turns::spawn("clock", move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ticker.run()));
             if let Err(panic) = outcome {
                 shared.fail(worker::panic_problem("the clock", &*panic));
@@ -564,18 +520,7 @@ impl Progress {
         self.async_changed.notify_waiters();
     }
     fn wait_until(&self, limit: Option<Duration>, done: impl Fn(&(u64, Option<JobState>)) -> bool) -> bool {
-        let guard = lock(&self.state);
-        match limit {
-            None => {
-                drop(self.changed.wait_while(guard, |s| !done(s)).unwrap_or_else(PoisonError::into_inner));
-                true
-            }
-            Some(limit) => {
-                let (guard, _) =
-                    self.changed.wait_timeout_while(guard, limit, |s| !done(s)).unwrap_or_else(PoisonError::into_inner);
-                done(&guard)
-            }
-        }
+        done(&turns::wait(&self.state, &self.changed, limit, |s| !done(s)))
     }
     async fn until(&self, done: impl Fn(&(u64, Option<JobState>)) -> bool) {
         loop {

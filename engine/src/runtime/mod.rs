@@ -8,8 +8,9 @@
 //!
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
-//! letters), `checkpoint` (the committer), `watch` (subscriptions), `settle` (for test runs); around them `clock`, `shared`,
-//! `worker` (builds the graph) and `job` (starts and stops it all).
+//! letters), `checkpoint` (the committer), `watch` (subscriptions), `settle` (for test runs); around them
+//! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its
+//! checkpoint) and `job` (starts and stops it all).
 //!
 //! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
 
@@ -17,6 +18,7 @@ mod chain;
 mod checkpoint;
 mod clock;
 mod dead;
+mod evolve;
 mod intake;
 mod job;
 mod ports;
@@ -29,9 +31,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod track;
+mod turns;
 mod watch;
 mod worker;
 
+pub use evolve::{Change, Comparison, Fate, compare};
 pub(crate) use job::Watch;
 pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
 pub(crate) use settle::Settled;

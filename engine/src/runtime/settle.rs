@@ -48,17 +48,27 @@ impl Job {
 
     /// Waits until all that has been read has gone through and nothing is due at the present time.
     pub(crate) fn settle(&self, limit: Duration) -> Settled {
-        let shared = self.shared();
-        for _ in 0..EPOCHS {
+        let (shared, began) = (self.shared(), Instant::now());
+        let mut epochs = 0;
+        while epochs < EPOCHS {
             let epoch = shared.target();
             shared.wake_at(Duration::ZERO);
             match self.wait_for(limit, || shared.slowest_sink() > epoch && shared.caught_up()) {
                 Settled::Quiet => {}
                 other => return other,
             }
+            if !shared.all_quiet(epoch) {
+                // Calls are under way, in real time.
+                if began.elapsed() > limit {
+                    return Settled::TooLong;
+                }
+                std::thread::park_timeout(LOOK);
+                continue;
+            }
             if shared.is_quiet() {
                 return Settled::Quiet;
             }
+            epochs += 1;
         }
         Settled::Restless
     }

@@ -9,15 +9,19 @@
 //! Ordering that the checkpoints rest on: the clock marks epoch t as a checkpoint *before* it lets the
 //! target go beyond t, and nobody closes t before the target is beyond it. So whoever closes t sees the mark.
 
+use super::turns;
 use crate::Problem;
 use crate::time::{Clock, Epoch, Micros, Moved, Watermark};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// No epoch at all: larger than every real one.
 pub(crate) const NEVER: Epoch = Epoch::MAX;
+
+/// Threads that drive asynchronous calls: they wait, they do not compute.
+const IO_THREADS: usize = 2;
 
 /// Called to wake something on another thread.
 pub(crate) type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -62,6 +66,29 @@ pub(crate) struct Shared {
     sinks_done: Mutex<Vec<Arc<AtomicU64>>>,
     /// What every watermark is, where a test run says so.
     held: Mutex<Option<Watermark>>,
+    /// Per operator instance that has work of its own: the epochs at whose close nothing was left to do.
+    quiet: Mutex<Vec<Quiet>>,
+    /// Runs calls; made when the first operator asks for it.
+    io: OnceLock<Io>,
+}
+
+/// The unbroken run of epochs, up to the last one closed, at whose close an operator had nothing left.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    /// [`NEVER`] = it had something at the last close.
+    from: Epoch,
+    to: Epoch,
+}
+
+/// A tokio runtime that may be dropped anywhere: what still runs on it is left to itself.
+struct Io(Option<tokio::runtime::Runtime>);
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What the clock thread is asked to do.
@@ -99,6 +126,8 @@ impl Shared {
             caught_up: Mutex::new(Vec::new()),
             sinks_done: Mutex::new(Vec::new()),
             held: Mutex::new(None),
+            quiet: Mutex::new(Vec::new()),
+            io: OnceLock::new(),
         });
         if let Some(clock) = shared.clock.manual() {
             let watcher: Weak<Shared> = Arc::downgrade(&shared);
@@ -145,9 +174,7 @@ impl Shared {
     }
     /// Waits until something asks for the clock, at most for `limit`.
     pub fn wait(&self, limit: Duration) -> Signal {
-        let guard = lock(&self.signal);
-        let (mut guard, _) =
-            self.wake_clock.wait_timeout_while(guard, limit, |s| !s.pending).unwrap_or_else(PoisonError::into_inner);
+        let mut guard = turns::wait(&self.signal, &self.wake_clock, Some(limit), |s| !s.pending);
         let stop = guard.stop;
         let taken = std::mem::take(&mut *guard);
         guard.stop = stop;
@@ -297,6 +324,48 @@ impl Shared {
     /// What every watermark is, where a test run says so.
     pub fn held_watermark(&self) -> Option<Watermark> {
         *lock(&self.held)
+    }
+
+    // --- work outside of the dataflow ---
+
+    /// Registers an operator instance that has work of its own; it names itself with the returned number.
+    pub fn expect_quiet(&self) -> usize {
+        let mut all = lock(&self.quiet);
+        all.push(Quiet { from: NEVER, to: 0 });
+        all.len() - 1
+    }
+    /// Instance `who` has closed every epoch up to `epoch`, and has nothing left to do, or has.
+    pub fn closed_quiet(&self, who: usize, epoch: Epoch, quiet: bool) {
+        let mut all = lock(&self.quiet);
+        let own = &mut all[who];
+        own.from = if quiet { own.from.min(epoch) } else { NEVER };
+        own.to = epoch;
+        drop(all);
+        if quiet && self.all_ended() {
+            self.nudge();
+        }
+    }
+    /// True if there is an epoch, `since` or later, at whose close no operator had anything left to do.
+    /// Where no source brings anything behind `since`, nothing will ever come out of any of them again.
+    pub fn all_quiet(&self, since: Epoch) -> bool {
+        let all = lock(&self.quiet);
+        let Some(common) = all.iter().map(|q| q.to).min() else { return true };
+        common >= since && all.iter().all(|q| q.from <= common)
+    }
+    /// Where the job runs what must not run on its workers.
+    pub fn tokio(&self) -> crate::Result<tokio::runtime::Handle> {
+        if let Some(Io(Some(runtime))) = self.io.get() {
+            return Ok(runtime.handle().clone());
+        }
+        let made = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(IO_THREADS)
+            .thread_name("millstream-io")
+            .enable_all()
+            .build()
+            .map_err(|e| Problem::internal(format!("the threads for calls could not start: {e}")))?;
+        // Where another worker was first, its runtime stays and this one goes.
+        let Io(Some(runtime)) = self.io.get_or_init(|| Io(Some(made))) else { unreachable!("taken only by drop") };
+        Ok(runtime.handle().clone())
     }
 
     // --- failure ---

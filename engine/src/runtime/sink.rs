@@ -6,6 +6,7 @@
 
 use super::checkpoint::{Part, Participant};
 use super::shared::{Shared, lock};
+use super::turns;
 use super::worker::AroundSpec;
 use crate::batch::Batch;
 use crate::connect::{Handle, Sink};
@@ -15,7 +16,7 @@ use crate::time::Epoch;
 use crate::{Problem, Result};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -49,17 +50,7 @@ impl Mailbox {
     }
     /// Everything that has arrived; waits for something, at most for `limit`.
     fn take(&self, limit: Option<Duration>) -> VecDeque<Command> {
-        let guard = lock(&self.queue);
-        let mut guard = match limit {
-            None => self.arrived.wait_while(guard, |q| q.is_empty()).unwrap_or_else(PoisonError::into_inner),
-            Some(limit) => {
-                self.arrived
-                    .wait_timeout_while(guard, limit, |q| q.is_empty())
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
-        std::mem::take(&mut *guard)
+        std::mem::take(&mut *turns::wait(&self.queue, &self.arrived, limit, |q| q.is_empty()))
     }
     fn is_empty(&self) -> bool {
         lock(&self.queue).is_empty()
@@ -192,7 +183,7 @@ impl Writer {
                 }
                 Err(problem) if problem.retry == Retry::Backoff && !self.shared.poisoned() => {
                     *lock(&self.waiting) = Some(problem);
-                    std::thread::park_timeout(pause);
+                    turns::pause(pause);
                     pause = (pause * 2).min(BACKOFF.1);
                 }
                 Err(problem) => return Err(problem),

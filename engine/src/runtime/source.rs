@@ -58,14 +58,8 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
     let (rows, rows_stream) = builder.new_output::<Batch>();
     let (errors, errors_stream) = builder.new_output::<Batch>();
     let (status, status_stream) = builder.new_output::<Vec<Status>>();
-    let address = builder.operator_info().address.to_vec();
-    let activator = scope.worker().sync_activator_for(address);
     let again = scope.activator_for(builder.operator_info().address);
-    let activate = Arc::new(std::sync::Mutex::new(activator));
-    let wake: super::shared::Waker = Arc::new(move || {
-        // The worker has ended where this fails; then there is nobody to wake.
-        let _ = super::shared::lock(&activate).activate();
-    });
+    let wake = waker(scope, builder.operator_info().address.to_vec());
     builder.build(move |mut capabilities| {
         let shared = Arc::clone(&spec.around.shared);
         let (status_cap, errors_cap, rows_cap) = (
@@ -105,6 +99,15 @@ pub(crate) fn build<'s>(scope: Scope<'s, Epoch>, spec: SourceSpec) -> SourceStre
         }
     });
     (rows_stream, errors_stream, status_stream)
+}
+
+/// Gives the operator at `address` a turn, from any thread.
+pub(crate) fn waker(scope: Scope<'_, Epoch>, address: Vec<usize>) -> super::shared::Waker {
+    let activator = std::sync::Mutex::new(scope.worker().sync_activator_for(address));
+    Arc::new(move || {
+        // The worker has ended where this fails; then there is nobody to wake.
+        let _ = super::shared::lock(&activator).activate();
+    })
 }
 
 /// When the operator wants its next turn.
@@ -304,7 +307,7 @@ impl SourceOperator {
                 presence.into_iter().map(|(partition, state)| Status { partition, state }).collect();
             if statuses.is_empty() {
                 // No partitions here: say so, or the other workers would wait for this one's watermark.
-                let state = if self.bounded { Presence::Ended } else { Presence::Idle(Duration::ZERO) };
+                let state = if self.bounded { Presence::Ended } else { Presence::Absent };
                 statuses.push(Status { partition: "".into(), state });
             }
             let capability = self.status.1.as_ref().expect("held while open").delayed(&self.epoch);

@@ -5,14 +5,15 @@
 
 use super::checkpoint::{Part, Participant};
 use super::ports::{Outlet, Surround, downgrade};
-use super::shared::NEVER;
+use super::shared::{NEVER, Waker};
 use super::stream::{ByKey, Mark};
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge};
 use crate::metrics::NodeMetrics;
-use crate::operator::{Emit, Operator};
+use crate::operator::{Context, Emit, Operator};
 use crate::time::{Epoch, Watermark};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use timely::communication::Pull;
@@ -96,6 +97,7 @@ pub(crate) fn build<'s>(
     let (marks_out, marks_stream) = builder.new_output::<Vec<Mark>>();
     let errors_stream = streams.pop().expect("ports and errors");
     let again = scope.activator_for(builder.operator_info().address);
+    let wake = super::source::waker(scope, builder.operator_info().address.to_vec());
     builder.build(move |mut capabilities| {
         let marks_cap = capabilities.pop();
         let mut outlets: Vec<Outlet> = outputs.into_iter().zip(capabilities).map(|(o, c)| Outlet::new(o, c)).collect();
@@ -107,7 +109,7 @@ pub(crate) fn build<'s>(
             fingerprint: spec.fingerprint,
             stash: (0..pulls.len()).map(|_| BTreeMap::new()).collect(),
             marks: BTreeMap::new(),
-            latest: spec.trackers.into_iter().map(|t| (t, i64::MIN)).collect(),
+            latest: spec.trackers.into_iter().map(|t| (t, Some(i64::MIN))).collect(),
             watermark: spec.restored.unwrap_or(Watermark::UNKNOWN),
             outlets,
             marks_out,
@@ -116,8 +118,12 @@ pub(crate) fn build<'s>(
             worker: spec.worker,
             participant: spec.participant,
             closed: 0,
+            worked: None,
+            passed: Watermark::UNKNOWN,
+            quiet: None,
             emit: Emit::default(),
         };
+        run.start(wake);
         run.ask();
         move |frontiers| {
             if run.around.shared.poisoned() {
@@ -148,7 +154,7 @@ struct Run {
     /// Rows not yet applied, per input.
     stash: Vec<BTreeMap<Epoch, VecDeque<Batch>>>,
     marks: BTreeMap<Epoch, Vec<Mark>>,
-    latest: HashMap<(usize, usize), i64>,
+    latest: HashMap<(usize, usize), Option<i64>>,
     watermark: Watermark,
     outlets: Vec<Outlet>,
     marks_out: Output<Epoch, Vec<Mark>>,
@@ -158,10 +164,31 @@ struct Run {
     participant: Participant,
     /// Every epoch below has been closed.
     closed: Epoch,
+    /// The open epoch in which the operator last did something by itself: it must close like one with rows.
+    worked: Option<Epoch>,
+    /// The watermark that was last passed on.
+    passed: Watermark,
+    /// Where it says that it has nothing left to do, if it is one that can have.
+    quiet: Option<usize>,
     emit: Emit,
 }
 
 impl Run {
+    fn start(&mut self, wake: Waker) {
+        let shared = Arc::clone(&self.around.shared);
+        self.quiet = self.operator.pending().map(|_| shared.expect_quiet());
+        if self.quiet.is_none() {
+            return;
+        }
+        let started = shared.tokio().and_then(|tokio| {
+            let (worker, workers, memory) = (self.worker, shared.workers, Arc::clone(&shared.alive));
+            self.operator.start(&Context { worker, workers, memory, wake, tokio })
+        });
+        if let Err(problem) = started {
+            shared.fail(problem.node(&*self.around.metrics.node));
+        }
+    }
+
     /// Does what can be done with inputs open from `low` on; true if there is more.
     fn turn(&mut self, low: Epoch) -> crate::Result<bool> {
         let began = Instant::now();
@@ -176,9 +203,18 @@ impl Run {
             self.close(low - 1)?;
             self.around.shared.set_dirty();
         }
+        // First, since what the operator has left to do at this close is asked before it does more of it.
+        self.hold(low);
+        if low == NEVER {
+            return Ok(false);
+        }
         // The lowest open epoch may be applied, but not closed.
         let more = !self.apply(low, began)?;
-        self.hold(low);
+        if self.operator.work(low, &mut self.emit)? {
+            self.settle(low);
+            self.worked = Some(low);
+            self.around.shared.set_dirty();
+        }
         self.ask();
         Ok(more)
     }
@@ -202,6 +238,9 @@ impl Run {
     fn hold(&mut self, low: Epoch) {
         if low > self.closed {
             self.closed = low;
+            if let Some(who) = self.quiet {
+                self.around.shared.closed_quiet(who, low - 1, self.operator.pending() == Some(0));
+            }
             self.outlets.iter_mut().for_each(|o| o.downgrade(low));
             self.around.errors.downgrade(low);
             downgrade(&mut self.marks_cap, low);
@@ -215,6 +254,7 @@ impl Run {
             epochs.extend(stash.range(..low).map(|(e, _)| *e));
         }
         epochs.extend(self.marks.range(..low).map(|(e, _)| *e));
+        epochs.extend(self.worked.filter(|e| *e < low));
         epochs.sort_unstable();
         epochs.dedup();
         epochs
@@ -245,18 +285,16 @@ impl Run {
         let since = Instant::now();
         for mark in self.marks.remove(&epoch).unwrap_or_default() {
             if let Some(latest) = self.latest.get_mut(&(mark.tracker, mark.worker)) {
-                *latest = (*latest).max(mark.micros);
+                *latest = mark.micros;
             }
         }
-        let before = self.watermark;
-        let least = self.latest.values().copied().min().unwrap_or(i64::MIN);
+        self.worked = self.worked.filter(|e| *e > epoch);
+        let least = self.latest.values().flatten().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
         self.emit.now = self.around.now(epoch);
         self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
         self.settle(epoch);
-        if self.watermark > before {
-            self.pass_on(epoch);
-        }
+        self.pass_on(epoch);
         if !self.around.shared.marked(epoch, epoch + 1).is_empty() {
             let mut blocks = Vec::new();
             if !self.fingerprint.is_empty() {
@@ -285,10 +323,21 @@ impl Run {
         }
     }
 
+    /// Tells those downstream of the watermark, where it has moved: with that of the inputs, or because what
+    /// held it back has left.
     fn pass_on(&mut self, epoch: Epoch) {
         let watermark = self.operator.watermark(self.watermark);
+        if watermark <= self.passed {
+            return;
+        }
+        self.passed = watermark;
         self.around.metrics.at(watermark);
-        let mut list = vec![Mark { tracker: self.tracker, worker: 0, micros: watermark.0, to: self.worker }];
+        // Where every worker derives the same, each tells itself; calls in flight differ, so all hear of all.
+        let mark = |worker, to| Mark { tracker: self.tracker, worker, micros: Some(watermark.0), to };
+        let mut list: Vec<Mark> = match self.quiet {
+            None => vec![mark(0, self.worker)],
+            Some(_) => (0..self.around.shared.workers).map(|to| mark(self.worker, to)).collect(),
+        };
         if let Some(capability) = &self.marks_cap {
             self.marks_out.activate().give(&capability.delayed(&epoch), &mut list);
         }

@@ -69,8 +69,8 @@ pub(crate) struct Mark {
     pub tracker: usize,
     /// The worker that tracks it (0 for one that every worker derives alike).
     pub worker: usize,
-    /// Event time in microseconds.
-    pub micros: i64,
+    /// Event time in microseconds; `None` while the worker has nothing that could hold it back.
+    pub micros: Option<i64>,
     /// The worker to which this copy is addressed.
     pub to: usize,
 }
@@ -93,4 +93,6 @@ pub(crate) enum Presence {
     Idle(std::time::Duration),
     /// Nothing will come again.
     Ended,
+    /// There is none yet: the worker has been given no partition.
+    Absent,
 }

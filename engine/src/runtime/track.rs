@@ -4,7 +4,8 @@
 //! The watermark of a tracker on one worker is the least over its partitions that still hold it back; a
 //! partition drops out when it has ended, or when it has had nothing to read for `idle_after`. When all
 //! are idle, the watermark follows the clock minus the bound; when all have ended, it is
-//! [`Watermark::END`]. Without event time, arrival time counts: the clock at the close.
+//! [`Watermark::END`]. A worker without a partition has no say. Without event time, arrival time counts:
+//! the clock at the close.
 
 use super::checkpoint::{Part, Participant};
 use super::ports::{Outlet, downgrade};
@@ -100,6 +101,8 @@ struct Tracker {
     seen: BTreeMap<Epoch, Vec<(Arc<str>, i64)>>,
     statuses: BTreeMap<Epoch, Vec<Status>>,
     watermark: Watermark,
+    /// What the operators have been told last.
+    said: Option<Watermark>,
 }
 
 impl Tracker {
@@ -114,6 +117,7 @@ impl Tracker {
             seen: BTreeMap::new(),
             statuses: BTreeMap::new(),
             watermark: Watermark::UNKNOWN,
+            said: Some(Watermark::UNKNOWN),
         }
     }
 
@@ -143,8 +147,8 @@ impl Tracker {
         epochs
     }
 
-    /// Takes in what epoch `epoch` brought; the watermark, where it has moved.
-    fn close(&mut self, epoch: Epoch) -> Option<Watermark> {
+    /// Takes in what epoch `epoch` brought; the watermark, where it has moved or has gone.
+    fn close(&mut self, epoch: Epoch) -> Option<Option<Watermark>> {
         for (partition, watermark) in self.seen.remove(&epoch).unwrap_or_default() {
             let entry = self.parts.entry(partition).or_insert(i64::MIN);
             *entry = (*entry).max(watermark);
@@ -152,35 +156,41 @@ impl Tracker {
         for status in self.statuses.remove(&epoch).unwrap_or_default() {
             self.presence.insert(status.partition, status.state);
         }
-        let now = self.compute();
-        if now <= self.watermark {
+        let now = self.compute().map(|now| now.max(self.watermark));
+        if now == self.said {
             return None;
         }
-        self.watermark = now;
-        self.spec.metrics.at(now);
+        self.said = now;
+        if let Some(now) = now {
+            self.watermark = now;
+            self.spec.metrics.at(now);
+        }
         Some(now)
     }
 
-    fn compute(&self) -> Watermark {
+    /// How far the partitions of this worker have come; `None` where it has been given none.
+    fn compute(&self) -> Option<Watermark> {
         let shared = &self.spec.shared;
         if let Some(held) = shared.held_watermark() {
-            return held;
+            return Some(held);
         }
         if self.presence.is_empty() {
-            return Watermark::UNKNOWN;
+            return Some(Watermark::UNKNOWN);
         }
-        if self.presence.values().all(|p| *p == Presence::Ended) {
-            return Watermark::END;
+        let mut there = self.presence.values().filter(|p| **p != Presence::Absent).peekable();
+        there.peek()?;
+        if there.all(|p| *p == Presence::Ended) {
+            return Some(Watermark::END);
         }
         let Some(event_time) = &self.spec.event_time else {
             shared.wake_at(shared.clock.monotonic() + FOLLOW);
-            return Watermark(shared.now());
+            return Some(Watermark(shared.now()));
         };
         let now = shared.clock.monotonic();
         let mut least: Option<i64> = None;
         for (partition, presence) in &self.presence {
             match presence {
-                Presence::Ended => continue,
+                Presence::Ended | Presence::Absent => continue,
                 Presence::Idle(since) if *since + event_time.idle_after <= now => continue,
                 Presence::Idle(since) => shared.wake_at(*since + event_time.idle_after),
                 Presence::Active => {}
@@ -188,17 +198,18 @@ impl Tracker {
             let reached = self.parts.get(partition).copied().unwrap_or(i64::MIN);
             least = Some(least.map_or(reached, |l| l.min(reached)));
         }
-        match least {
+        Some(match least {
             Some(least) => Watermark(least),
             None => {
                 shared.wake_at(now + FOLLOW);
                 Watermark(shared.now().saturating_sub(event_time.out_of_order))
             }
-        }
+        })
     }
 
-    fn address(&self, watermark: Watermark) -> Vec<Mark> {
-        let mark = |to| Mark { tracker: self.spec.tracker, worker: self.spec.worker, micros: watermark.0, to };
+    fn address(&self, watermark: Option<Watermark>) -> Vec<Mark> {
+        let micros = watermark.map(|w| w.0);
+        let mark = |to| Mark { tracker: self.spec.tracker, worker: self.spec.worker, micros, to };
         (0..self.spec.workers).map(mark).collect()
     }
 

@@ -10,7 +10,7 @@ use super::source::{self, Reached, SourceSpec};
 use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
 use super::track::{self, TrackSpec};
-use super::{dead, watch};
+use super::{dead, turns, watch};
 use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
 use crate::metrics::{Metrics, NodeMetrics};
@@ -20,7 +20,7 @@ use crate::state::Committed;
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
 use arrow::datatypes::SchemaRef;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::dataflow::operators::core::{Concatenate, ToStream};
@@ -49,11 +49,19 @@ pub(crate) struct Blueprint {
 #[derive(Default)]
 pub(crate) struct Restored {
     pub tail: Option<Arc<Committed>>,
-    /// State ids that are not to be restored.
-    pub dropped: BTreeSet<String>,
     /// By node, then partition.
     pub positions: BTreeMap<String, BTreeMap<PartitionId, Saved>>,
     pub watermarks: BTreeMap<String, i64>,
+}
+
+impl Restored {
+    /// The watermark at which an operator goes on. One that the last run did not have (a partial aggregate,
+    /// which there is with several workers only) begins with the lowest of its node's other operators.
+    fn watermark(&self, id: &str) -> Option<Watermark> {
+        let of_node = |other: &str| other.split('/').next() == id.split('/').next();
+        let others = || self.watermarks.iter().filter(|(other, _)| of_node(other)).map(|(_, w)| w).min();
+        self.watermarks.get(id).or_else(others).copied().map(Watermark)
+    }
 }
 
 /// What surrounds a node's code, before the operator has its `errors` port.
@@ -88,7 +96,7 @@ pub(crate) fn run(worker: &mut Worker, blueprint: &Blueprint) {
         worker.dataflow::<Epoch, _, _>(|scope| Builder::new(scope, blueprint).build())?;
         blueprint.participants.built();
         while worker.has_dataflows() && !shared.poisoned() {
-            worker.step_or_park(Some(PARK));
+            turns::step(worker, PARK);
         }
         Ok(())
     });
@@ -399,6 +407,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         let id = format!("{}/{}", node.name, node.role);
         let mut operator = factory(&self.schemas(node)).map_err(|p| p.node(&*node.name))?;
         let restored = self.restore(&id, &mut *operator).map_err(|p| p.node(&*node.name))?;
+        // What is in flight, and with it the watermark, is another on each worker.
+        let trackers = if operator.pending().is_some() { self.workers } else { 1 };
         let mut time = Time::default();
         let inputs = node.inputs.iter().map(|i| (self.stream(i), i.exchange.clone())).collect();
         for input in node.inputs.iter().filter(|i| i.port != ERRORS) {
@@ -430,7 +440,7 @@ impl<'s, 'b> Builder<'s, 'b> {
             errors: Some(streams.errors),
             time: Time {
                 marks: vec![streams.marks],
-                trackers: vec![(index, 0)],
+                trackers: (0..trackers).map(|w| (index, w)).collect(),
                 sources: vec![index],
                 ..Time::default()
             },
@@ -440,14 +450,12 @@ impl<'s, 'b> Builder<'s, 'b> {
 
     /// Gives an operator back its share of the last checkpoint, and its watermark.
     fn restore(&self, id: &str, operator: &mut dyn crate::operator::Operator) -> Result<Option<Watermark>> {
-        let Some(tail) = self.plan.restored.tail.as_ref().filter(|_| !self.plan.restored.dropped.contains(id)) else {
-            return Ok(None);
-        };
+        let Some(tail) = &self.plan.restored.tail else { return Ok(None) };
         let groups = KeyGroups::of(self.worker, self.workers);
         for block in tail.restore(id)? {
             operator.restore(block, &groups)?;
         }
-        let Some(watermark) = self.plan.restored.watermarks.get(id).map(|w| Watermark(*w)) else { return Ok(None) };
+        let Some(watermark) = self.plan.restored.watermark(id) else { return Ok(None) };
         let mut emit = Emit::default();
         operator.on_close(self.plan.start - 1, watermark, &mut emit)?;
         if !emit.out.is_empty() {

@@ -85,7 +85,8 @@ impl Attach<'_> {
 
     fn aggregate(&mut self, from: Input, spec: &AggregateSpec) -> Result<Input> {
         let session = matches!(spec.window, Window::Session { .. });
-        let fingerprint = fingerprint("aggregate", aggregate_meaning(spec));
+        let before = before("aggregate", aggregate_words(spec));
+        let fingerprint = window::aggregate_meaning(spec, before)?.fingerprint();
         let (input, late_schema, factory): (Input, SchemaRef, OperatorFactory) = if session || self.workers == 1 {
             let by = if session { self.columns(spec.keys.iter().map(|k| &k.expr), &spec.input)? } else { Vec::new() };
             let of = spec.clone();
@@ -116,7 +117,7 @@ impl Attach<'_> {
     }
 
     fn join(&mut self, left: Input, right: Input, spec: &JoinSpec) -> Result<Input> {
-        let fingerprint = fingerprint("join", join_meaning(spec));
+        let fingerprint = window::join_meaning(spec, before("join", join_words(spec))).fingerprint();
         let by_left = self.columns(spec.left_keys.iter(), &spec.left)?;
         let by_right = self.columns(spec.right_keys.iter(), &spec.right)?;
         let of = spec.clone();
@@ -161,8 +162,8 @@ impl Attach<'_> {
     }
 }
 
-/// What an aggregate keeps, in words of our own: the same for every release that keeps the same.
-fn aggregate_meaning(spec: &AggregateSpec) -> String {
+/// What an aggregate keeps, in the words of state that was written before there were meanings.
+fn aggregate_words(spec: &AggregateSpec) -> String {
     let window = match &spec.window {
         Window::Tumble { time, size_us, offset_us } => format!("tumble {time} {size_us} {offset_us}"),
         Window::Hop { time, slide_us, size_us, offset_us } => format!("hop {time} {slide_us} {size_us} {offset_us}"),
@@ -179,8 +180,8 @@ fn aggregate_meaning(spec: &AggregateSpec) -> String {
     format!("{window} by [{}] of [{}]", keys.join(", "), aggregates.collect::<Vec<_>>().join(", "))
 }
 
-/// What a join keeps.
-fn join_meaning(spec: &JoinSpec) -> String {
+/// What a join keeps, in the same words.
+fn join_words(spec: &JoinSpec) -> String {
     let side = |keys: &[Arc<dyn PhysicalExpr>], schema: &Schema| {
         format!("[{}] of [{}]", listed(keys), crate::plan::describe(schema))
     };
@@ -195,7 +196,7 @@ fn listed(expressions: &[Arc<dyn PhysicalExpr>]) -> String {
     expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What gives a state its meaning, as text that is short and says what kind of state it is.
-fn fingerprint(kind: &str, meaning: String) -> String {
+/// The fingerprint that such state bears.
+fn before(kind: &str, meaning: String) -> String {
     format!("{kind}:{}", &blake3::hash(meaning.as_bytes()).to_hex()[..16])
 }

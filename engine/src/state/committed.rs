@@ -8,6 +8,7 @@ use super::store::Store;
 use crate::operator::StateBlock;
 use crate::problem::{Problem, Result};
 use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A checkpoint as its record says. Cheap to clone; can be sent to another thread.
@@ -146,7 +147,8 @@ pub(crate) fn load(store: &dyn Store, body: &Checkpoint) -> Result<Live> {
     for attached in &body.attached {
         check_file(store, &attached.file)?;
     }
-    let blocks = |id: &str, runs: &[Run]| -> Result<Vec<BlockAt>> {
+    let blocks = |id: &str, was: &BTreeSet<String>, runs: &[Run]| -> Result<Vec<BlockAt>> {
+        let ours = |written: &String| written == id || was.contains(written);
         let mut out = Vec::new();
         for (file, from, to) in runs {
             let file = files
@@ -154,19 +156,19 @@ pub(crate) fn load(store: &dyn Store, body: &Checkpoint) -> Result<Live> {
                 .ok_or_else(|| Problem::internal("a record names a file that it does not list"))?;
             for index in *from as usize..*to as usize {
                 match file.blocks.get(index) {
-                    Some(listed) if listed.header.id == id => out.push(BlockAt { file: file.clone(), index }),
+                    Some(listed) if ours(&listed.header.id) => out.push(BlockAt { file: file.clone(), index }),
                     _ => return Err(damaged(store, &file.file.name, &format!("no block {index} of state {id}"))),
                 }
             }
         }
         Ok(out)
     };
-    let mut state = std::collections::BTreeMap::new();
+    let mut state = BTreeMap::new();
     for (id, s) in &body.state {
         let live = LiveState {
             fingerprint: s.fingerprint.clone(),
-            base: blocks(id, &s.base)?,
-            deltas: blocks(id, &s.deltas)?,
+            base: blocks(id, &s.was, &s.base)?,
+            deltas: blocks(id, &s.was, &s.deltas)?,
         };
         state.insert(id.clone(), live);
     }

@@ -79,7 +79,9 @@ impl Live {
         let mut files = Files::default();
         let state = self.state.iter().map(|(id, live)| {
             let (base, deltas) = (files.runs(&live.base), files.runs(&live.deltas));
-            (id.clone(), StateRef { fingerprint: live.fingerprint.clone(), base, deltas })
+            let written = live.blocks().map(|b| &b.listed().header.id);
+            let was = written.filter(|written| *written != id).cloned().collect();
+            (id.clone(), StateRef { fingerprint: live.fingerprint.clone(), base, deltas, was })
         });
         let state = state.collect();
         (files.listed, state)

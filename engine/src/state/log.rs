@@ -194,7 +194,7 @@ pub struct CommitLog {
     data: u64,
     /// The newest checkpoint: its number E, what is live, and what the one before it named.
     checkpoint: u64,
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
     tail: Option<Committed>,
     before: BTreeSet<String>,
     running: BTreeMap<String, Running>,
@@ -481,7 +481,7 @@ impl CommitLog {
                 running.drops.push((table, segment));
             }
         }
-        self.before = self.live.names();
+        self.before = self.tail.as_ref().map(|t| open::names(&t.body)).unwrap_or_default();
         self.live = Arc::new(draft.live);
         (self.number, self.data, self.oldest) = (record.number, record.number, record.oldest);
         self.abandoned = record.abandoned;

@@ -14,12 +14,14 @@
 //!   process; an object store fits.
 //! * [`block`]: the format of a data file. [`record`]: the format of a log record.
 //! * [`log`]: opening, committing, garbage. [`committed`]: reading a checkpoint back.
+//! * [`Evolution`]: a checkpoint as a changed pipeline sees it.
 //! * [`verify`]: reads everything, for people. [`failpoint`], [`sabotage`]: for the tests.
 //!
 //! Every call here blocks: call it from the coordinator's thread, never from a dataflow worker.
 
 pub mod block;
 pub mod committed;
+mod evolve;
 pub mod failpoint;
 pub mod fs;
 mod live;
@@ -33,9 +35,10 @@ pub mod verify;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use committed::Committed;
+pub use evolve::Evolution;
 pub use log::{
     Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase, StateDelta,
 };

@@ -10,7 +10,7 @@ use crate::problem::{Place, Problem, Result};
 use crate::state::sabotage;
 use crate::time::{Epoch, Micros};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest format this program reads and writes.
 pub const VERSION: u32 = 1;
@@ -102,6 +102,9 @@ pub struct StateRef {
     /// The compacted beginning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<Run>,
+    /// Ids under which some of the blocks were written: those of nodes that have been renamed since.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub was: BTreeSet<String>,
     /// What was handed over since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<Run>,

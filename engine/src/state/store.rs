@@ -331,8 +331,9 @@ fn is_full(error: &io::Error) -> bool {
 fn failed(what: &str, path: &Path, error: &io::Error, needed: u64) -> Problem {
     let problem = match error.kind() {
         _ if is_full(error) => {
-            Problem::outside("STATE-DISK-FULL", format!("{what}: the disk is full, {needed} bytes are needed"))
-                .help("free space on this disk; the pipeline goes on by itself")
+            let need = if needed > 0 { format!(", {needed} bytes are needed") } else { String::new() };
+            Problem::outside("STATE-DISK-FULL", format!("{what}: the disk is full{need}"))
+                .help("free space on this disk; a pipeline that runs goes on by itself, one that could not start is started again")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             Problem::error("STATE-DIR", what).help("the state directory must belong to this user and be writable")

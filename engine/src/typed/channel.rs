@@ -1,19 +1,25 @@
 //! A source that a program feeds: rows sent from code, through a bounded queue.
 //!
-//! What has been sent cannot be read again, so a pipeline that reads a channel is at-most-once: rows
-//! that had reached no checkpoint are lost when the job is killed, and a drained stop still loses those
-//! that had been read ahead and not yet entered the dataflow. Nothing is lost when the feed is closed
-//! and the job then ends by itself. What still waits in the queue is there for the next job of the same
-//! process.
+//! ```text
+//!   Feed --queue (bounded)--> log: rows read, kept until a checkpoint covers them --> reader of a job
+//! ```
+//!
+//! What has been read stays in the log until a checkpoint that covers it is durable. So whatever `send` has
+//! accepted is there for the next job of the same process, wherever the one before was stopped or killed:
+//! rows that no checkpoint covers come again, those that had been read ahead come for the first time. The log
+//! and the queue end with the process: across a crash a channel is at-most-once.
 
 use super::row::Row;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Polled, Position, Reader, Source};
 use crate::{Problem, Result};
-use arrow::array::UInt64Array;
+use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a reader waits before it says that nothing comes.
@@ -62,15 +68,78 @@ impl<T: Row> Feed<T> {
 
 /// The reading end of a [`channel`], for [`Flow::channel`](super::Flow::channel). One job at a time: two
 /// would share the rows between them.
-pub struct Channel<T>(Arc<Mutex<Receiver<T>>>);
+pub struct Channel<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    /// Tells this channel's positions from those of another, or of another process.
+    id: u64,
+    queue: Mutex<Receiver<T>>,
+    log: Mutex<Log>,
+}
+
+/// Rows that have been read and that no checkpoint covers yet.
+#[derive(Default)]
+struct Log {
+    /// The number of the first row of each batch, and the batch; without gaps.
+    batches: VecDeque<(u64, RecordBatch)>,
+    /// The number of the next row to be read from the queue.
+    end: u64,
+}
+
+impl Log {
+    fn append(&mut self, rows: RecordBatch) {
+        let start = self.end;
+        self.end += rows.num_rows() as u64;
+        self.batches.push_back((start, rows));
+    }
+    /// Rows from `next` on, of one batch; `None` where there are none yet.
+    fn from(&self, next: u64) -> Option<(u64, RecordBatch)> {
+        let after = self.batches.partition_point(|(start, rows)| start + rows.num_rows() as u64 <= next);
+        let (start, rows) = self.batches.get(after)?;
+        let skipped = usize::try_from(next.saturating_sub(*start)).expect("rows in memory");
+        Some((start + skipped as u64, rows.slice(skipped, rows.num_rows() - skipped)))
+    }
+    /// Lets go of the rows before `next`.
+    fn covered(&mut self, next: u64) {
+        while self.batches.front().is_some_and(|(start, rows)| start + rows.num_rows() as u64 <= next) {
+            self.batches.pop_front();
+        }
+    }
+}
+
+/// The next row to read, by the channel's own count.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    channel: u64,
+    next: u64,
+}
+
+impl Place {
+    fn of(position: &Position) -> Result<Place> {
+        serde_json::from_value(position.0.clone()).map_err(|e| {
+            Problem::error("CHANNEL-POSITION", "the checkpoint holds a position that is not a channel's")
+                .found(format!("{}: {e}", position.0))
+                .expected("the number of a row and the channel that counts")
+        })
+    }
+    fn to_position(&self) -> Position {
+        Position(serde_json::to_value(self).expect("two numbers are JSON"))
+    }
+}
 
 /// A source from code: what goes into the [`Feed`] comes out of the [`Channel`], in order.
 ///
-/// At most `capacity` rows (at least 1) wait unread. Not replayable: at-most-once across a crash and a
-/// stop. To lose nothing, close every feed and wait for the job to end.
+/// At most `capacity` rows (at least 1) wait unread; what has been read is kept in memory until a checkpoint
+/// covers it, and is there for the next job of the same process. Across a crash of the process it is
+/// at-most-once.
 pub fn channel<T: Row>(capacity: usize) -> (Feed<T>, Channel<T>) {
     let (send, receive) = sync_channel(capacity.max(1));
-    (Feed(send), Channel(Arc::new(Mutex::new(receive))))
+    let id = RandomState::new().hash_one(capacity);
+    (Feed(send), Channel(Arc::new(Shared { id, queue: Mutex::new(receive), log: Mutex::default() })))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T: Row> Source for Channel<T> {
@@ -78,11 +147,10 @@ impl<T: Row> Source for Channel<T> {
         Ok(vec!["channel".into()])
     }
     fn open(&self, partition: &PartitionId, from: Option<&Position>) -> Result<Box<dyn Reader>> {
-        let next = from.map_or(Some(0), |p| p.0.as_u64()).ok_or_else(|| {
-            Problem::error("CHANNEL-POSITION", "the checkpoint holds a position that is not a channel's")
-                .expected("the number of rows read")
-        })?;
-        Ok(Box::new(ChannelReader { rows: Arc::clone(&self.0), partition: Arc::clone(partition), next }))
+        // A position of another channel says nothing of what this one holds: all of it is new then.
+        let own = from.map(Place::of).transpose()?.filter(|place| place.channel == self.0.id);
+        let next = own.map_or(0, |place| place.next);
+        Ok(Box::new(ChannelReader { shared: Arc::clone(&self.0), partition: Arc::clone(partition), next }))
     }
     fn decoder(&self, schema: &SchemaRef) -> Result<Box<dyn Decoder>> {
         Ok(Box::new(Project(schema.fields().iter().map(|f| f.name().clone()).collect())))
@@ -93,29 +161,56 @@ impl<T: Row> Source for Channel<T> {
     fn replayable(&self) -> bool {
         false
     }
+    fn committed(&self, positions: &[(PartitionId, Position)]) {
+        for (_, position) in positions {
+            // They are our own: `open` would have refused another.
+            if let Ok(place) = Place::of(position)
+                && place.channel == self.0.id
+            {
+                lock(&self.0.log).covered(place.next);
+            }
+        }
+    }
 }
 
 struct ChannelReader<T> {
-    rows: Arc<Mutex<Receiver<T>>>,
+    shared: Arc<Shared<T>>,
     partition: PartitionId,
-    /// How many rows have been read, over all runs.
+    /// The number of the next row.
     next: u64,
+}
+
+impl<T: Row> ChannelReader<T> {
+    fn place(&self) -> Position {
+        Place { channel: self.shared.id, next: self.next }.to_position()
+    }
+    fn give(&mut self, (start, rows): (u64, RecordBatch)) -> Polled {
+        self.next = start + rows.num_rows() as u64;
+        let body = Body::Rows { start, rows };
+        let payload = Payload::new(&self.partition, body);
+        Polled::Data(payload, self.place())
+    }
 }
 
 impl<T: Row> Reader for ChannelReader<T> {
     fn next(&mut self, _budget: usize) -> Result<Polled> {
-        let queue = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = Arc::clone(&self.shared);
+        let queue = lock(&shared.queue);
+        // Under the queue's lock: the reader of a job that is just ending may have added to the log.
+        if let Some(rows) = lock(&shared.log).from(self.next) {
+            return Ok(self.give(rows));
+        }
+        // Never under the log's: the committer needs that one while we wait.
         let mut rows = match queue.recv_timeout(QUIET) {
             Ok(row) => vec![row],
             Err(RecvTimeoutError::Timeout) => return Ok(Polled::Idle),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Polled::End(Position(self.next.into()))),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Polled::End(self.place())),
         };
         rows.extend(queue.try_iter().take(BATCH_ROWS - 1));
-        drop(queue);
-        let body = Body::Rows { start: self.next, rows: T::to_batch(&rows) };
-        self.next += rows.len() as u64;
-        let payload = Payload::new(&self.partition, body);
-        Ok(Polled::Data(payload, Position(self.next.into())))
+        let mut log = lock(&shared.log);
+        log.append(T::to_batch(&rows));
+        let rows = log.from(self.next).expect("what has just been added");
+        Ok(self.give(rows))
     }
 }
 

@@ -5,17 +5,19 @@ use super::key::Key;
 use super::out::Out;
 use super::row::{Micros, Row};
 use super::stage::{AddKey, Filter, FlatMap, KEY, Map, MapBatches, Pass, keyed_schema};
-use super::stateful::{Calls, KeyedState};
+use super::stateful::{Closures, KeyedState};
 use super::subscribe::Subscription;
 use crate::batch::Batch;
+use crate::calls::{self, Call, Calls};
 use crate::connect::{SinkFactory, Source};
-use crate::operator::{Operator, Reads, Stage, StageFactory};
+use crate::operator::{Emit, Operator, Reads, Stage, StageFactory};
 use crate::plan::{EventTime, Input, NodeId, Pipeline, Settings, Work};
 use crate::runtime::{Job, Resume, Runtime, Watch};
 use crate::{Place, Problem, Result};
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -54,7 +56,7 @@ impl Flow {
         Stream::new(&self.0, node)
     }
 
-    /// Rows from code: see [`channel`](super::channel()). At-most-once.
+    /// Rows from code: see [`channel`](super::channel()). At-most-once across a crash of the process.
     pub fn channel<T: Row>(&self, name: &str, channel: Channel<T>) -> Stream<T> {
         self.source(name, channel)
     }
@@ -181,6 +183,109 @@ impl<T: Row> Stream<T> {
         self.stage(name, move || MapBatches { map: Arc::clone(&map), schema: U::schema() })
     }
 
+    /// One row for each row, from an asynchronous function: a look-up, a request.
+    ///
+    /// `calls` says how many are in flight at once, in the whole job; rows leave in the order in which they
+    /// came, unless it is [`unordered`](Calls::unordered). A slow call holds up no checkpoint and no other
+    /// row: see [`crate::calls`]. An error (anything that can be shown), a panic and a
+    /// [`timeout`](Calls::timeout) make a dead letter of the row. After a restart, rows that were in flight
+    /// are called again, and the function is told so: it may have done its work before.
+    ///
+    /// ```
+    /// use millstream::calls::Calls;
+    /// use millstream::runtime::{JobState, Resume, Runtime};
+    /// use millstream::typed::{Attempt, Flow, channel, collect};
+    /// use std::time::Duration;
+    ///
+    /// millstream::row! { struct City { name: String } }
+    /// millstream::row! { struct Weather { name: String, celsius: f64 } }
+    ///
+    /// async fn look_up(city: City, _attempt: Attempt) -> Result<Weather, String> {
+    ///     match city.name.as_str() {
+    ///         "Oslo" => Ok(Weather { name: city.name, celsius: -4.0 }), // asks a service, in truth
+    ///         other => Err(format!("no such city: {other}")),
+    ///     }
+    /// }
+    ///
+    /// let (feed, cities) = channel::<City>(16);
+    /// let (sink, weather) = collect::<Weather>();
+    /// let flow = Flow::new("weather");
+    /// let cities = flow.channel("cities", cities);
+    /// cities.map_async("look-up", Calls::new(32).timeout(Duration::from_secs(5)), look_up).to("weather", sink);
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let state = dir.path();
+    /// let runtime = Runtime::builder().state_dir(state).build().unwrap();
+    /// let job = flow.start(&runtime, Resume::OrFresh).unwrap();
+    /// for name in ["Oslo", "Atlantis"] {
+    ///     feed.send(City { name: name.into() }).unwrap();
+    /// }
+    /// drop(feed);
+    /// assert_eq!(job.wait_blocking(), JobState::Stopped);
+    /// assert_eq!(weather.take().len(), 1); // the other one is a dead letter
+    /// ```
+    pub fn map_async<U, E, R>(
+        &self,
+        name: &str,
+        calls: impl Into<Calls>,
+        call: impl Fn(T, Attempt) -> R + Send + Sync + 'static,
+    ) -> Stream<U>
+    where
+        U: Row,
+        E: Display,
+        R: Future<Output = Result<U, E>> + Send + 'static,
+    {
+        let call = Arc::new(call);
+        let run = move |made: Call| {
+            let call = Arc::clone(&call);
+            async move {
+                let (row, attempt) = only_row(&made)?;
+                Ok(answer(&made, call(row, attempt).await))
+            }
+        };
+        self.calls(name, calls::asynchronous(calls.into(), 1, &T::schema(), run))
+    }
+
+    /// One row for each row, from a function that computes for long or waits for a disk: [`Stream::map_async`]
+    /// for functions that are not asynchronous. Each call has a thread of its own while it runs, never one of
+    /// the dataflow's. A call cannot be stopped: after its timeout the row is a dead letter, but it goes on
+    /// counting as in flight until it returns.
+    ///
+    /// ```
+    /// use millstream::typed::{Flow, Stream, channel};
+    ///
+    /// millstream::row! { struct Number { n: i64 } }
+    ///
+    /// fn least_divisor(n: i64) -> Result<i64, &'static str> {
+    ///     (2..=n).find(|d| n % d == 0).ok_or("only numbers above 1 have one")
+    /// }
+    ///
+    /// let (_feed, numbers) = channel::<Number>(16);
+    /// let numbers = Flow::new("factors").channel("numbers", numbers);
+    /// let divisors: Stream<Number> =
+    ///     numbers.map_blocking("least-divisor", 2, |row, _| least_divisor(row.n).map(|n| Number { n }));
+    /// ```
+    pub fn map_blocking<U: Row, E: Display>(
+        &self,
+        name: &str,
+        calls: impl Into<Calls>,
+        call: impl Fn(T, Attempt) -> Result<U, E> + Send + Sync + 'static,
+    ) -> Stream<U> {
+        let run = move |made: Call| {
+            let (row, attempt) = only_row(&made)?;
+            Ok(answer(&made, call(row, attempt)))
+        };
+        self.calls(name, calls::blocking(calls.into(), 1, &T::schema(), run))
+    }
+
+    fn calls<U: Row>(&self, name: &str, work: Work) -> Stream<U> {
+        let mut graph = lock(&self.graph);
+        claim(&mut graph.pipeline, name);
+        let node = graph.pipeline.operator(name, "calls", vec![Input::from(self.node)], vec![U::schema()], work);
+        drop(graph);
+        Stream::new(&self.graph, node)
+    }
+
     /// Groups rows by a key, for [`Keyed::stateful`]: rows of one key go to one worker, in order where
     /// they come from one partition.
     pub fn key_by<K: Key + 'static>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Keyed<T, K> {
@@ -205,6 +310,29 @@ impl<T: Row> Stream<T> {
         graph.watches.push((node, 0, sender));
         Subscription::new(receiver)
     }
+}
+
+/// What a function of [`Stream::map_async`] or [`Stream::map_blocking`] is told beside the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// True if the row was here at the checkpoint from which the job went on: the call may have been made
+    /// before. False says less: what a source reads a second time after a crash comes as new.
+    pub again: bool,
+}
+
+fn only_row<T: Row>(call: &Call) -> Result<(T, Attempt)> {
+    let row = T::from_batch(&call.batch.rows)?.pop();
+    Ok((row.ok_or_else(|| Problem::internal("a call has no row"))?, Attempt { again: call.again }))
+}
+
+fn answer<U: Row, E: Display>(call: &Call, made: Result<U, E>) -> Emit {
+    let mut out = Emit::default();
+    match made {
+        Ok(row) => out.send(Batch::new(U::to_batch(&[row]))),
+        Err(error) => out.reject(&call.batch, 0, "CALL-FAILED", error.to_string()),
+    }
+    out
 }
 
 fn factory<S: Stage>(make: impl Fn() -> S + Send + Sync + 'static) -> StageFactory {
@@ -235,7 +363,7 @@ impl<T: Row, K: Key + 'static> Keyed<T, K> {
         S: Serialize + DeserializeOwned + Default + 'static,
         U: Row,
     {
-        let calls = Calls { row: Arc::new(run), timer: None, clock_timer: None };
+        let calls = Closures { row: Arc::new(run), timer: None, clock_timer: None };
         let work = keyed_work(&calls);
         let graph = &self.stream.graph;
         let mut locked = lock(graph);
@@ -261,7 +389,7 @@ impl<T: Row, K: Key + 'static> Keyed<T, K> {
 }
 
 /// The operator behind the exchange.
-fn keyed_work<K, T, U, S>(calls: &Calls<K, T, U, S>) -> Work
+fn keyed_work<K, T, U, S>(calls: &Closures<K, T, U, S>) -> Work
 where
     K: Key + 'static,
     T: Row,
@@ -304,7 +432,7 @@ where
 /// ```
 pub struct Stateful<K, T, U, S> {
     stream: Stream<U>,
-    calls: Calls<K, T, U, S>,
+    calls: Closures<K, T, U, S>,
 }
 
 impl<K, T, U, S> Stateful<K, T, U, S>

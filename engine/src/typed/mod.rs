@@ -44,8 +44,8 @@
 //! ([`Stateful::on_clock_timer`]), and read the time from their [`Out`] alone: so a test can move it
 //! ([`ManualClock`](crate::time::ManualClock)).
 //!
-//! Guarantees: state is as exact as any operator's. A [`channel()`] cannot be read again, so what had not
-//! reached a checkpoint is lost with a crash or a stop (at most once); [`collect()`] hands rows over as
+//! Guarantees: state is as exact as any operator's. A [`channel()`] keeps what no checkpoint covers for the next
+//! job of the same process, but loses it with the process (at most once); [`collect()`] hands rows over as
 //! they come, so a restart may repeat them (at least once). With a source that can be read again and a
 //! sink with two phases, [`Flow::source`] and [`Stream::to`] give exactly once.
 
@@ -66,7 +66,7 @@ mod timer_tests;
 
 pub use channel::{Channel, Closed, Feed, channel};
 pub use collect::{Collected, Collector, Update, collect};
-pub use flow::{Flow, Keyed, Stateful, Stream};
+pub use flow::{Attempt, Flow, Keyed, Stateful, Stream};
 pub use key::Key;
 pub use out::Out;
 pub use row::{Field, Micros, Row, Value, column};

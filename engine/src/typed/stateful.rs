@@ -31,21 +31,21 @@ type OnRow<S, T, U> = Arc<dyn Fn(&mut S, T, &mut Out<U>) + Send + Sync>;
 type OnTimer<K, S, U> = Arc<dyn Fn(&K, &mut S, Micros, &mut Out<U>) + Send + Sync>;
 
 /// The closures of one node.
-pub(super) struct Calls<K, T, U, S> {
+pub(super) struct Closures<K, T, U, S> {
     pub row: OnRow<S, T, U>,
     pub timer: Option<OnTimer<K, S, U>>,
     pub clock_timer: Option<OnTimer<K, S, U>>,
 }
 
-impl<K, T, U, S> Clone for Calls<K, T, U, S> {
+impl<K, T, U, S> Clone for Closures<K, T, U, S> {
     fn clone(&self) -> Self {
-        Calls { row: Arc::clone(&self.row), timer: self.timer.clone(), clock_timer: self.clock_timer.clone() }
+        Closures { row: Arc::clone(&self.row), timer: self.timer.clone(), clock_timer: self.clock_timer.clone() }
     }
 }
 
 /// The operator of one worker.
 pub(super) struct KeyedState<K, T, U, S> {
-    calls: Calls<K, T, U, S>,
+    calls: Closures<K, T, U, S>,
     keys: Keys<S>,
     watermark: Watermark,
 }
@@ -63,7 +63,7 @@ where
     U: Row,
     S: Default,
 {
-    pub fn new(calls: Calls<K, T, U, S>) -> Self {
+    pub fn new(calls: Closures<K, T, U, S>) -> Self {
         KeyedState { calls, keys: Keys::default(), watermark: Watermark::UNKNOWN }
     }
 

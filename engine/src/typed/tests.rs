@@ -1,8 +1,10 @@
 //! Rows there and back, stages, state on several workers and over a restart, subscriptions.
 
 use super::{Collected, Feed, Flow, Micros, Next, Row, Subscription, Update, channel, collect};
+use crate::calls::Calls;
 use crate::runtime::{Job, JobState, Resume, Runtime, Stop};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
@@ -240,4 +242,73 @@ fn a_feed_says_when_nobody_will_read() {
     let (feed, words) = channel::<Word>(1);
     drop(words);
     assert_eq!(feed.send(word("a")).unwrap_err().0, word("a"));
+}
+
+#[test]
+fn what_a_feed_has_accepted_is_there_for_the_next_job() {
+    const ROWS: i64 = 60_000;
+    for stop in [Stop::Drain, Stop::Kill] {
+        let dir = tempfile::tempdir().unwrap();
+        let (feed, numbers) = channel::<Count>(512);
+        let (sink, passed) = collect::<Count>();
+        let flow = Flow::new("numbers");
+        flow.settings(|s| s.checkpoint_every = Duration::from_millis(10));
+        flow.channel("numbers", numbers).to("out", sink);
+        let sender = std::thread::spawn(move || {
+            (0..ROWS).for_each(|count| feed.send(Count { word: String::new(), count }).unwrap());
+        });
+        let mut seen: Vec<i64> = Vec::new();
+        let mut take = || seen.extend(passed.take().into_iter().map(|u| u.row.count));
+        for workers in [1, 2, 3] {
+            let job = runtime(workers, dir.path()).start(&flow.pipeline(), Resume::OrFresh).unwrap();
+            // There is much more in the queue and in the hands of the reader than has come out.
+            assert!(passed.wait(LIMIT, |rows| rows.len() > 2_000));
+            job.request_stop(stop);
+            ended(&job);
+            take();
+        }
+        let job = runtime(1, dir.path()).start(&flow.pipeline(), Resume::OrFresh).unwrap();
+        ended(&job);
+        take();
+        sender.join().unwrap();
+        if stop == Stop::Kill {
+            // What no checkpoint covered has come twice.
+            seen.sort_unstable();
+            seen.dedup();
+        }
+        assert!(seen.into_iter().eq(0..ROWS), "{stop:?}");
+    }
+}
+
+#[test]
+fn calls_answer_in_order_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (feed, words) = channel::<Word>(64);
+    let (sink, lengths) = collect::<Count>();
+    let flow = Flow::new("calls");
+    let count = |w: Word| Count { count: i64::try_from(w.word.len()).unwrap(), word: w.word };
+    let words = flow.channel("words", words);
+    let called = words.map_async("look-up", 8, move |w: Word, attempt| async move {
+        assert!(!attempt.again);
+        // The longer, the sooner.
+        tokio::time::sleep(Duration::from_micros(2_000 / (w.word.len() as u64 + 1))).await;
+        if w.word.is_empty() { Err("an empty word") } else { Ok(count(w)) }
+    });
+    let unordered = Calls::new(4).unordered().timeout(LIMIT);
+    called.map_blocking("think", unordered, |c: Count, _| Ok::<_, Infallible>(c)).to("lengths", sink);
+    let view = called.subscribe();
+    let job = flow.start(&runtime(1, dir.path()), Resume::OrFresh).unwrap();
+    for n in 0..200 {
+        feed.send(word("x".repeat(n % 20))).unwrap();
+    }
+    drop(feed);
+    let seen: Vec<i64> = rest(&view).into_iter().map(|u| u.row.count).collect();
+    ended(&job);
+    assert_eq!(seen, (0..200).map(|n| n % 20).filter(|n| *n > 0).collect::<Vec<_>>());
+    let mut all: Vec<i64> = lengths.take().into_iter().map(|u| u.row.count).collect();
+    all.sort_unstable();
+    assert_eq!(all.len(), 190);
+    assert!(all.iter().enumerate().all(|(n, l)| *l == i64::try_from(n / 10 + 1).unwrap()));
+    let nodes = job.status().nodes;
+    assert_eq!(nodes.iter().find(|n| n.node == "look-up").unwrap().dead_lettered, 10);
 }

@@ -6,9 +6,10 @@ use super::pane::Pane;
 use super::part::Part;
 use super::place::{Spread, route, spread};
 use super::plan::{Evaluated, Plan, States, Times};
-use super::segment::{Closed, check_types, held_back, own_rows};
+use super::segment::{Closed, held_back, own_rows};
 use super::spec::{AggregateSpec, Window};
 use crate::batch::{BATCH_ROWS, Batch};
+use crate::meaning::fitted;
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
@@ -224,9 +225,8 @@ impl Operator for WindowAggregate {
                 self.panes.retain(|span, _| span.end != block.segment);
                 return Ok(());
             }
-            Change::Rows(rows) => own_rows(&block, rows, groups)?,
+            Change::Rows(rows) => fitted(&block, &own_rows(&block, rows, groups)?, &self.block_schema)?,
         };
-        check_types(&block, &rows, &self.block_schema)?;
         for (span, states) in states_by_pane(&self.plan, &rows, 1)? {
             if self.last_end(span) > self.closed.until {
                 self.panes.entry(span).or_insert_with(Pane::new).restore(states);

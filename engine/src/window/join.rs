@@ -2,11 +2,12 @@
 
 use super::place::{Spread, send_late, spread};
 use super::plan::{Times, refuse_null_times};
-use super::segment::{Closed, check_types, groups_of, held_back, own_rows, state_schema};
+use super::segment::{Closed, groups_of, held_back, own_rows, state_schema};
 use super::spec::{JoinKind, JoinSpec, WindowEnd};
 use super::table::Groups;
 use super::{LATE, LATE_RIGHT, RESULTS, expr};
 use crate::batch::{BATCH_ROWS, Batch, record_batch};
+use crate::meaning::fitted;
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
@@ -359,8 +360,7 @@ impl Operator for WindowJoin {
             self.windows.remove(&block.segment);
             return Ok(());
         };
-        check_types(&block, rows, &self.sides[side].block_schema)?;
-        let own = own_rows(&block, rows, groups)?;
+        let own = fitted(&block, &own_rows(&block, rows, groups)?, &self.sides[side].block_schema)?;
         if block.segment <= self.closed.until || own.num_rows() == 0 {
             return Ok(());
         }

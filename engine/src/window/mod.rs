@@ -31,6 +31,8 @@ mod grid;
 #[cfg(feature = "sql")]
 mod join;
 #[cfg(feature = "sql")]
+mod meaning;
+#[cfg(feature = "sql")]
 mod pane;
 #[cfg(feature = "sql")]
 mod part;
@@ -54,6 +56,8 @@ pub(crate) mod segment;
 pub use aggregate::{Input, WindowAggregate};
 #[cfg(feature = "sql")]
 pub use join::WindowJoin;
+#[cfg(feature = "sql")]
+pub use meaning::{aggregate_meaning, join_meaning};
 #[cfg(feature = "sql")]
 pub use partial::{WindowPartial, partial_keys, partial_schema};
 #[cfg(feature = "sql")]

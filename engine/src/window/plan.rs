@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) key_types: Vec<DataType>,
     /// State columns of each aggregate.
     pub(super) states: Vec<Vec<FieldRef>>,
+    /// The name and type of each of them, in a row.
+    names: Vec<(String, DataType)>,
 }
 
 /// Rows that can go on: each has a time.
@@ -102,6 +104,7 @@ impl Plan {
             args: spec.aggregates.iter().map(|a| a.function.expressions()).collect(),
             key_types: spec.keys.iter().map(|k| plain_type(k.field.data_type())).collect(),
             states: states.collect::<Result<_>>()?,
+            names: super::meaning::state_columns(&spec)?,
             spec,
         })
     }
@@ -208,12 +211,7 @@ impl Plan {
         let time = |name: &str| Field::new(name, DataType::Int64, false);
         let keys = self.spec.keys.iter().zip(&self.key_types).enumerate();
         let keys = keys.map(|(i, (_, t))| Field::new(format!("key{i}"), t.clone(), true));
-        let states = self.states.iter().enumerate().flat_map(|(a, fields)| {
-            fields
-                .iter()
-                .enumerate()
-                .map(move |(i, f)| Field::new(format!("state{a}_{i}"), f.data_type().clone(), true))
-        });
+        let states = self.names.iter().map(|(name, ty)| Field::new(name, ty.clone(), true));
         [time("_end"), time("_start")].into_iter().chain(keys).chain(states)
     }
 

@@ -105,13 +105,12 @@ pub(crate) fn own_rows(block: &StateBlock, rows: &RecordBatch, groups: &KeyGroup
     Ok(filter_record_batch(rows, &mask).expect("one flag per row"))
 }
 
-/// Checks that a block has the columns this operator hands over, by type.
-pub(crate) fn check_types(block: &StateBlock, rows: &RecordBatch, expected: &Schema) -> Result<()> {
-    let found = rows.schema();
-    let types = |s: &Schema| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-    match types(&found) == types(expected) {
-        true => Ok(()),
-        false => Err(foreign(block).found(format!("{:?}", types(&found))).expected(format!("{:?}", types(expected)))),
+/// A length of time as pipeline files write it: the largest unit that divides it.
+pub(crate) fn as_text(micros: i64) -> String {
+    let units = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    match units.iter().find(|(_, unit)| micros != 0 && micros % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", micros / unit),
+        None => format!("{micros}us"),
     }
 }
 

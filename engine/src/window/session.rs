@@ -4,11 +4,12 @@ use super::aggregate::send_in_batches;
 use super::expr::failed;
 use super::place::send_late;
 use super::plan::{Evaluated, Plan, States};
-use super::segment::{Closed, check_types, groups_of, held_back, own_rows};
+use super::segment::{Closed, groups_of, held_back, own_rows};
 use super::spec::{AggregateSpec, Window};
 use super::table::Groups;
 use super::{LATE, RESULTS};
 use crate::batch::{Batch, record_batch};
+use crate::meaning::fitted;
 use crate::operator::{Change, Emit, KeyGroups, Operator, StateBlock, StateSize};
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
@@ -380,8 +381,7 @@ impl Operator for SessionAggregate {
             self.saved_segments.remove(&block.segment);
             return Ok(());
         };
-        let rows = own_rows(&block, rows, groups)?;
-        check_types(&block, &rows, &self.block_schema)?;
+        let rows = fitted(&block, &own_rows(&block, rows, groups)?, &self.block_schema)?;
         self.saved_segments.insert(block.segment);
         self.restore_rows(&rows)
     }

@@ -118,6 +118,8 @@ pub struct JoinSpec {
     pub left_end: WindowEnd,
     /// Where a right row's window end is.
     pub right_end: WindowEnd,
+    /// The length of the windows, where all have the same.
+    pub window_us: Option<i64>,
     /// Which rows leave.
     pub kind: JoinKind,
     /// Over the columns of `left` followed by those of `right`.

@@ -26,7 +26,10 @@ fn was(c: &mut Check<'_>) {
     let mut taken = HashMap::new();
     for node in &c.document.nodes {
         let Some(was) = &node.was else { continue };
-        let problem = if let Some(other) = c.document.node(was) {
+        let problem = if was.value == node.name {
+            let problem = c.error(was.span, codes::DUPLICATE, format!("`was: {}` names the node itself", was.value));
+            Some(problem.expected("the name that the node had before"))
+        } else if let Some(other) = c.document.node(was) {
             let what = format!("`was: {}` names a node that is there", was.value);
             let problem =
                 c.error(was.span, codes::DUPLICATE, what).also(c.place(other.name_span), "this one keeps that state");

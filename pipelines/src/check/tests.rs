@@ -366,6 +366,7 @@ fn bad_nodes() {
         // Names.
         ("  My-Node: { kind: stdout, from: src }", &["5:3 PIPE-NAME"]),
         ("  a: { kind: stdout, from: src, was: src }", &["5:38 PIPE-DUPLICATE"]),
+        ("  a: { kind: stdout, from: src, was: a }", &["5:38 PIPE-DUPLICATE"]),
         (
             "  a: { kind: stdout, from: src, was: x }\n  b: { kind: stdout, from: src, was: x }",
             &["6:38 PIPE-DUPLICATE"],

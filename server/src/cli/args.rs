@@ -26,7 +26,8 @@ pub enum Command {
     /// what the test feeds, its sinks keep what comes. Nothing outside is touched. Exit code 1 when a test
     /// fails, or there is none.
     Test(Test),
-    /// Show what a pipeline becomes: operators, exchanges, state, guarantee per sink.
+    /// Show what a pipeline becomes: operators, exchanges, guarantee per sink; and what a run would keep,
+    /// rebuild or lose of the state that is there.
     Plan(Plan),
     /// List the kinds of node; with a name, all about one.
     Components(Components),
@@ -73,7 +74,7 @@ pub struct Run {
     /// Start over: removes the state that is there.
     #[arg(long)]
     pub fresh: bool,
-    /// Give up the state of a node that was changed or removed; may stand several times.
+    /// Give up what the checkpoint holds of a node that was changed or removed; may stand several times.
     #[arg(long, value_name = "NODE")]
     pub drop_state: Vec<String>,
     /// End once every source has been read to its present end, also where more may come.
@@ -117,9 +118,14 @@ pub struct Test {
 pub struct Plan {
     #[command(flatten)]
     pub given: Given,
+    #[command(flatten)]
+    pub state: StateDir,
     /// Dataflow workers.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
+    /// Give up what the checkpoint holds of a node; may stand several times.
+    #[arg(long, value_name = "NODE")]
+    pub drop_state: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -6,6 +6,7 @@ mod components;
 mod dead;
 mod files;
 mod metrics;
+mod plan;
 mod print;
 mod run;
 mod signals;
@@ -39,7 +40,7 @@ pub fn cli_main(registry: Registry) -> ExitCode {
         args::Command::Run(run) => run::run(run, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
         args::Command::Test(test) => test::test(test, &registry, &print),
-        args::Command::Plan(plan) => check::plan(plan, &registry, &print),
+        args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),
         args::Command::Dead(dead) => dead::dead(dead, &print),

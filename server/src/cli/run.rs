@@ -3,7 +3,7 @@
 use super::args::Run;
 use super::print::Print;
 use super::table::{self, Table};
-use super::{Failure, Outcome, files, metrics, signals};
+use super::{Failure, Outcome, files, metrics, plan, signals};
 use millstream::Problem;
 use millstream::runtime::{Job, JobState, Resume, Runtime, Stop};
 use millstream_connectors::Registry;
@@ -33,6 +33,7 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     signals::listen();
     let job = start(&loaded.pipeline, &dir, workers, &args.drop_state).map_err(|problems| {
         print.problems(&problems, None);
+        plan::say_the_way_out(&problems, &args.given.file, print);
         Failure::Given
     })?;
     let job = Arc::new(job);

@@ -165,6 +165,26 @@ fn a_read_only_state_directory_is_a_clear_error() {
 }
 
 #[test]
+fn a_state_directory_of_somebody_else_is_a_clear_error() {
+    let scene = Scene::new(PIPELINE);
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: giving a directory away needs root");
+    }
+    fs::create_dir(scene.path("state")).expect("a temporary folder");
+    std::os::unix::fs::chown(scene.path("state"), Some(65534), None).expect("root may");
+    scene.run(&How::workers(1)).refused(&["STATE-DIR"]);
+    assert!(!scene.path("out").exists(), "nothing was started");
+}
+
+#[test]
+fn a_file_system_without_free_inodes_is_a_clear_error() {
+    let scene = Scene::new(PIPELINE);
+    let Some(_disk) = Tmpfs::new(scene.path("state"), "size=4m,mode=700,nr_inodes=4") else { return };
+    let ended = scene.run(&How::workers(1)).refused(&["STATE-DISK-FULL"]);
+    assert!(ended.stderr.contains("free space"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_file_in_the_place_of_the_state_directory_is_a_clear_error() {
     let scene = Scene::new(PIPELINE);
     scene.write("state", "not a directory");

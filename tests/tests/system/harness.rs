@@ -26,12 +26,14 @@ pub struct How {
     pub environment: Vec<(&'static str, String)>,
     pub parameters: Vec<String>,
     pub arguments: Vec<&'static str>,
+    /// A program that runs ours, and what it is told: a tracer.
+    pub under: Vec<String>,
 }
 
 impl How {
     /// With so many workers.
     pub fn workers(workers: usize) -> How {
-        How { workers, environment: Vec::new(), parameters: Vec::new(), arguments: Vec::new() }
+        How { workers, environment: Vec::new(), parameters: Vec::new(), arguments: Vec::new(), under: Vec::new() }
     }
     /// With an environment variable.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> How {
@@ -41,6 +43,11 @@ impl How {
     /// With a parameter of the pipeline file.
     pub fn parameter(mut self, name: &str, value: &Path) -> How {
         self.parameters.push(format!("{name}={}", value.display()));
+        self
+    }
+    /// Run by another program.
+    pub fn under(mut self, words: &[&str]) -> How {
+        self.under = words.iter().map(|w| (*w).to_owned()).collect();
         self
     }
     /// With an argument.
@@ -79,6 +86,10 @@ impl Ended {
     pub fn struck(&self) -> bool {
         self.status.signal() == Some(6)
     }
+    /// Somebody has sent it SIGKILL.
+    pub fn killed(&self) -> bool {
+        self.status.signal() == Some(9)
+    }
 }
 
 /// A run under way.
@@ -106,6 +117,12 @@ impl Running {
     pub fn end(mut self) -> Ended {
         let ended = self.wait(LIMIT);
         ended.unwrap_or_else(|| panic!("still running after {LIMIT:?}:\n{}", text(&self.stderr)))
+    }
+    /// Ctrl-C: reads no more, saves, and ends.
+    pub fn drain(self) -> Ended {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process has a number");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("the child is ours");
+        self.end()
     }
     /// `kill -9`.
     pub fn kill(mut self) -> Ended {
@@ -179,7 +196,7 @@ impl Scene {
     }
     /// Starts `millstream run`.
     pub fn start(&self, how: &How) -> Running {
-        let mut command = program();
+        let mut command = program(&how.under);
         command.arg("run").arg(&self.pipeline).arg("--state").arg(self.path("state"));
         command.arg("--workers").arg(how.workers.to_string());
         command.args(how.parameters.iter().flat_map(|p| ["-p", p.as_ref()]));
@@ -192,13 +209,13 @@ impl Scene {
     }
     /// Runs another command of the program on the pipeline and its state.
     pub fn command(&self, words: &[&str], after: &[&str]) -> Ended {
-        let mut command = program();
+        let mut command = program(&[]);
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
         self.spawn(command).end()
     }
     /// Runs the program with these words in the scene's folder.
     pub fn call(&self, words: &[&str]) -> Ended {
-        let mut command = program();
+        let mut command = program(&[]);
         command.args(words);
         self.spawn(command).end()
     }
@@ -220,9 +237,13 @@ impl Scene {
     }
 }
 
-/// The program under test.
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream-under-test"));
+/// The program under test, perhaps run by another.
+fn program(under: &[String]) -> Command {
+    let ours = env!("CARGO_BIN_EXE_millstream-under-test");
+    let mut command = Command::new(under.first().map_or(ours, String::as_str));
+    if !under.is_empty() {
+        command.args(&under[1..]).arg(ours);
+    }
     command.env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
     command
 }

@@ -89,3 +89,29 @@ nodes:
     run.until("the part is published", || scene.lines("out").len() == 2);
     assert_eq!(scene.lines("out"), ["{\"value\":\"one\"}", "{\"value\":\"two\"}"]);
 }
+
+/// With several workers rows are aggregated before the exchange, by an operator that one worker does not have:
+/// after a restart with more of them it must judge the first rows by the watermark of the others.
+#[test]
+fn late_rows_are_told_apart_after_a_restart_with_other_workers() {
+    let late = "  lates: { kind: file_sink, from: sums.late, path: late, format: ndjson, roll: { rows: 1 } }\n";
+    for (before, after) in [(1, 3), (3, 1), (2, 3)] {
+        let scene = Scene::new(&format!("{}{late}", PIPELINE.replace("idle_after: 300ms", "idle_after: 1h")));
+        let append = |rows: &[(u64, u64)]| {
+            let mut file = OpenOptions::new().create(true).append(true).open(scene.path("in/a.ndjson")).expect("ours");
+            for (seconds, n) in rows {
+                writeln!(file, "{{\"ts\":{},\"n\":{n}}}", 1_700_000_000_000 + seconds * 1_000).expect("ours");
+            }
+        };
+        append(&[(0, 1), (1, 2), (5, 4)]);
+        scene.run(&How::workers(before).argument("--until-done")).fine();
+        append(&[(2, 8), (5, 16), (3, 32), (7, 64)]);
+        scene.run(&How::workers(after).argument("--until-done")).fine();
+        assert_eq!(scene.dead(), Vec::<serde_json::Value>::new(), "{before} to {after} workers");
+        let lates = super::harness::lines(&scene.path("late"));
+        assert_eq!(lates.len(), 2, "{before} to {after} workers: {lates:?}");
+        let sums = ["{\"start\":1700000000000,\"sum\":1}", "{\"start\":1700000001000,\"sum\":2}"];
+        let last = "{\"start\":1700000005000,\"sum\":20}";
+        assert_eq!(scene.lines("out"), [sums[0], sums[1], last], "{before} to {after} workers");
+    }
+}

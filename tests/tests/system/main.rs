@@ -7,6 +7,7 @@
 mod bad_input;
 mod bad_state;
 mod data;
+mod evolve;
 mod fixture;
 mod golden;
 mod harness;
@@ -14,4 +15,5 @@ mod idle;
 mod kill;
 mod logs;
 mod sabotage;
+mod syscalls;
 mod test_command;

@@ -197,8 +197,9 @@ fn shape(plan: &Plan, data: &str) -> String {
 
 /// The engine's own benches, which print their figures themselves.
 pub fn engine() -> Result<Table> {
-    // The profile of the binary, so that the dependencies are built once.
-    let mut command = shell::cargo(["bench", "--profile", "release", "-p", "millstream", "--benches"]);
+    // The profile and the features of the binary, so that the dependencies are built once.
+    let packages = ["-p", "millstream", "-p", "millstream-connectors", "-p", "millstream-server"];
+    let mut command = shell::cargo(["bench", "--profile", "release", "--benches"].into_iter().chain(packages));
     eprintln!("$ {}", shell::shown(&command));
     let text = shell::output(command.stderr(Stdio::inherit()))?;
     Ok(Table { title: "Engine".into(), shape: format!("```text\n{text}\n```"), cases: Vec::new() })

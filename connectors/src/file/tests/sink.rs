@@ -277,6 +277,33 @@ fn fresh_starts_and_other_sinks_never_collide() {
 }
 
 #[test]
+fn what_was_committed_before_the_path_changed_is_published_where_it_lies() {
+    for (rolled, format) in [(true, Format::Ndjson), (false, Format::Ndjson), (true, Format::Parquet)] {
+        let dir = scratch();
+        let mut sink = factory(dir.path(), &config("out", format.clone())).open(0, &schema()).unwrap();
+        sink.write(1, batch(0..10)).unwrap();
+        if rolled {
+            sink.finish().unwrap();
+        }
+        let handle = sink.prepare(1).unwrap();
+        // Rows of an epoch that never was.
+        sink.write(2, batch(10..20)).unwrap();
+        sink.flush().unwrap();
+        drop(sink);
+        let moved = factory(dir.path(), &config("elsewhere", format));
+        moved.recover(vec![handle]).unwrap();
+        assert_eq!(published(&dir.path().join("out")), (0..10).collect::<Vec<_>>(), "rolled: {rolled}");
+        assert_eq!(files(dir.path(), true), Vec::<PathBuf>::new(), "rolled: {rolled}");
+        let mut sink = moved.open(0, &schema()).unwrap();
+        sink.write(2, batch(10..20)).unwrap();
+        sink.finish().unwrap();
+        let handle = sink.prepare(2).unwrap();
+        sink.commit(2, &handle).unwrap();
+        assert_eq!(published(&dir.path().join("elsewhere")), (10..20).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn published_files_may_be_taken_away_but_not_changed() {
     let dir = scratch();
     let factory = factory(dir.path(), &config("out", Format::Ndjson));

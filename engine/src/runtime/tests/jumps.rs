@@ -129,8 +129,11 @@ impl Scene {
         let attached = attach(pipeline, &node, &inputs, &plan, 1).unwrap();
         pipeline.sink(name, Input::from(attached.root), Arc::new(ToWorld(Arc::clone(world))));
         for (n, (node, port)) in attached.late.into_iter().enumerate() {
-            let late = Arc::new(ToWorld(Arc::clone(&self.late)));
-            pipeline.sink(&format!("{name}_late_{n}"), Input::from(node).port(port), late);
+            // Nothing of the idle source is late: one world is enough for one sink.
+            if name == "arrivals" {
+                let late = Arc::new(ToWorld(Arc::clone(&self.late)));
+                pipeline.sink(&format!("{name}_late_{n}"), Input::from(node).port(port), late);
+            }
         }
     }
 

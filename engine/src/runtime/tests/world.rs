@@ -148,7 +148,7 @@ pub struct World {
     pub failures: AtomicUsize,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct WorldState {
     visible: Vec<Vec<i64>>,
     /// What each sink has written, by incarnation and worker, and how much of it is published.
@@ -171,6 +171,15 @@ impl WorldState {
 }
 
 impl World {
+    /// Another world, as this one is now.
+    pub fn fork(&self) -> Arc<World> {
+        let state = self.state.lock().unwrap().clone();
+        Arc::new(World { state: Mutex::new(state), ..World::default() })
+    }
+    /// The rows published, in that order.
+    pub fn in_order(&self) -> Vec<Vec<i64>> {
+        self.state.lock().unwrap().visible.clone()
+    }
     /// The rows published, sorted.
     pub fn published(&self) -> Vec<Vec<i64>> {
         let mut rows = self.state.lock().unwrap().visible.clone();
@@ -187,6 +196,11 @@ impl World {
 
 /// A sink into a [`World`]: every column must be an integer or a timestamp.
 pub struct ToWorld(pub Arc<World>);
+
+/// In a simulation: others may have their turn here.
+fn others() {
+    crate::runtime::turns::sim::seat().inspect(|seat| seat.pass());
+}
 
 struct WorldSink {
     world: Arc<World>,
@@ -216,8 +230,12 @@ impl Sink for WorldSink {
             self.world.failures.fetch_sub(1, Ordering::SeqCst);
             return Err(Problem::outside("TEST-FULL", "no room"));
         }
+        others();
         let mut state = self.world.state.lock().unwrap();
-        state.parts.entry(self.part).or_default().0.extend(integers(&batch.rows));
+        // Of an incarnation that has been given up: as to a file that is no longer linked.
+        if self.part.0 == state.incarnation {
+            state.parts.entry(self.part).or_default().0.extend(integers(&batch.rows));
+        }
         self.world.changed.notify_all();
         Ok(())
     }
@@ -227,6 +245,7 @@ impl Sink for WorldSink {
         Ok(Handle(serde_json::json!([self.part.0, self.part.1, rows])))
     }
     fn commit(&mut self, _checkpoint: Epoch, handle: &Handle) -> Result<()> {
+        others();
         self.world.state.lock().unwrap().publish(handle);
         self.world.changed.notify_all();
         Ok(())

@@ -55,6 +55,7 @@ impl Lowering<'_> {
             right_keys,
             left_end: end(left_window),
             right_end: end(right_window),
+            window_us: left_window.1.size_us,
             kind,
             residual: residual.transpose()?,
             output: Arc::clone(join.schema.inner()),

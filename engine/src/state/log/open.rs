@@ -155,7 +155,7 @@ fn opened(store: &Arc<dyn Store>, options: &OpenOptions, chain: Chain, tail: Opt
     Opened { log, tail, generation: chain.generation, warnings: chain.warnings }
 }
 
-fn names(body: &Checkpoint) -> BTreeSet<String> {
+pub(super) fn names(body: &Checkpoint) -> BTreeSet<String> {
     body.files.iter().chain(body.attached.iter().map(|a| &a.file)).map(|f| f.name.clone()).collect()
 }
 

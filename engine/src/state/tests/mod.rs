@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 impl MemStore {
-    pub(super) fn copy(&self) -> Arc<MemStore> {
+    pub(crate) fn copy(&self) -> Arc<MemStore> {
         let copy = MemStore::default();
         copy.objects().clone_from(&self.objects());
         Arc::new(copy)

@@ -20,6 +20,7 @@ fn spec(kind: JoinKind, plus: [i64; 2], residual: bool, allowed_lateness_us: i64
         right_keys: key(),
         left_end: WindowEnd { column: 2, plus_us: plus[0] },
         right_end: WindowEnd { column: 2, plus_us: plus[1] },
+        window_us: None,
         kind,
         residual: residual.then_some(less),
         output,
