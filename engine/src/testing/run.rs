@@ -135,7 +135,7 @@ impl TestRun {
             false => nodes
                 .filter(|(_, n)| !n.schemas.is_empty())
                 .map(|(at, _)| Input::from(NodeId(at)))
-                .last()
+                .next_back()
                 .into_iter()
                 .collect(),
         };

@@ -61,6 +61,21 @@ impl Flow {
         self.source(name, channel)
     }
 
+    /// Adds typed nodes to a graph that is being built otherwise: for kinds of node of a program's own, in
+    /// pipeline files. `build` begins with [`Flow::stream`] and gives back what it made ([`Stream::node`]).
+    pub fn within<R>(pipeline: &mut Pipeline, build: impl FnOnce(&Flow) -> R) -> R {
+        let taken = std::mem::replace(pipeline, Pipeline::new(""));
+        let flow = Flow(Arc::new(Mutex::new(Graph { pipeline: taken, watches: Vec::new() })));
+        let made = build(&flow);
+        *pipeline = flow.pipeline();
+        made
+    }
+
+    /// What a node of the graph puts out on its first port, as rows of `T`.
+    pub fn stream<T: Row>(&self, node: NodeId) -> Stream<T> {
+        Stream::new(&self.0, node)
+    }
+
     /// The graph so far, for [`Runtime::start`]. Subscriptions are not part of it: see [`Flow::start`].
     pub fn pipeline(&self) -> Pipeline {
         lock(&self.0).pipeline.clone()
@@ -123,6 +138,11 @@ impl<T: Row> Stream<T> {
         let node = graph.pipeline.stage(name, Input::from(self.node), U::schema(), Reads::All, factory(make));
         drop(graph);
         Stream::new(&self.graph, node)
+    }
+
+    /// The node that puts it out.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Declares event time: the column `field`, a [`Micros`](super::Micros), with rows up to
@@ -448,9 +468,9 @@ where
     ///
     /// Timers fire at the close of an epoch, in the order of their times, then of the bytes of their keys.
     /// One whose time has passed when it is set fires at the close of the same epoch; one that is restored,
-    /// at the first close. A job that ends because its sources have ended fires all of them, once.
-    ///
-    /// A timer without this fails the job (`STATEFUL-TIMER`).
+    /// at the first close. A job that ends because its sources have ended fires all of them, and those that
+    /// they set again: a timer that is to go on for ever must look at [`Out::has_ended`], or the job fails
+    /// (`STATEFUL-ENDLESS`). So it does where a timer is set and this is missing (`STATEFUL-TIMER`).
     #[must_use]
     pub fn on_timer(mut self, run: impl Fn(&K, &mut S, Micros, &mut Out<U>) + Send + Sync + 'static) -> Self {
         self.calls.timer = Some(Arc::new(run));

@@ -47,6 +47,10 @@ impl<U> Out<U> {
     pub fn watermark(&self) -> Option<Micros> {
         (self.watermark != Watermark::UNKNOWN).then_some(Micros(self.watermark.0))
     }
+    /// True once the input has ended: no row will come, and [`Out::watermark`] is the greatest value.
+    pub fn has_ended(&self) -> bool {
+        self.watermark == Watermark::END
+    }
     /// Calls [`on_timer`](super::Stateful::on_timer) for this key once the watermark has reached `at`, in
     /// place of what was set before.
     pub fn timer(&mut self, at: Micros) {

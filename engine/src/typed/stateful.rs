@@ -7,8 +7,8 @@
 //! Timers fire at the close of an epoch, event time before clock, each in the order of their times and then
 //! of the bytes of their keys. One that a closure sets while timers fire, and that is due already, fires in
 //! the same close where it is later than the one that fires; otherwise, and on the clock always, at the
-//! next close: a closure that sets what is past cannot hold up the job. Once the input has ended each
-//! timer fires once.
+//! next close: a closure that sets what is past cannot hold up the job. Once the input has ended there is no
+//! next close: everything fires, in order, until nothing is set any more.
 
 use super::key::Key;
 use super::keyed::{KeyBytes, Keys};
@@ -24,6 +24,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Bound;
 use std::sync::Arc;
+
+/// How many timers may set another one after the input has ended. A closure that goes on for ever must be
+/// told from one that works off what it has.
+const ENDLESS: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
 
 /// What is called for a row.
 type OnRow<S, T, U> = Arc<dyn Fn(&mut S, T, &mut Out<U>) + Send + Sync>;
@@ -108,8 +112,7 @@ where
     /// Fires what the watermark has passed.
     fn fire_event_time(&mut self, out: &mut Out<U>) -> Result<()> {
         if self.watermark == Watermark::END {
-            let all: Vec<(i64, KeyBytes)> = self.keys.timers().iter().cloned().collect();
-            return all.iter().try_for_each(|(at, key)| self.fire(Which::Event, *at, key, out));
+            return self.fire_all(out);
         }
         let mut after = Bound::Unbounded;
         loop {
@@ -117,6 +120,20 @@ where
             let Some((at, key)) = next.filter(|(at, _)| *at <= self.watermark.0).cloned() else { return Ok(()) };
             self.fire(Which::Event, at, &key, out)?;
             after = Bound::Excluded((at, key));
+        }
+    }
+
+    /// The input has ended.
+    fn fire_all(&mut self, out: &mut Out<U>) -> Result<()> {
+        let most = self.keys.timers().len() + ENDLESS;
+        for _ in 0..most {
+            let Some((at, key)) = self.keys.timers().first().cloned() else { return Ok(()) };
+            self.fire(Which::Event, at, &key, out)?;
+        }
+        match self.keys.timers().is_empty() {
+            true => Ok(()),
+            false => Err(Problem::error("STATEFUL-ENDLESS", "timers set others for ever after the input has ended")
+                .help("set no timer again where `out.has_ended()`")),
         }
     }
 

@@ -187,7 +187,9 @@ fn a_timer_that_sets_itself_again_does_not_hold_up_the_job() {
             *fired += 1;
             out.push(Alarm { device: device.clone(), at, readings: *fired, now: out.now() });
             // Later ones fire at the same close, those of the past at the next one.
-            out.timer(if *fired % 3 == 0 { at } else { at + Duration::from_secs(1) });
+            if !out.has_ended() {
+                out.timer(if *fired % 3 == 0 { at } else { at + Duration::from_secs(1) });
+            }
         })
         .on_clock_timer(|_, _, at, out| out.clock_timer(at))
         .to("alarms", sink);
@@ -202,6 +204,45 @@ fn a_timer_that_sets_itself_again_does_not_hold_up_the_job() {
     assert!(rows[3].epoch > rows[2].epoch, "not at the close that it was set in");
     drop(feed);
     ended(&job);
+}
+
+/// A flow with timers that set the next one `times` times.
+fn chained(times: i64) -> (Feed<Reading>, Flow, Collected<Alarm>) {
+    let (feed, readings) = channel(4);
+    let (sink, alarms) = collect();
+    let flow = Flow::new("chained");
+    flow.channel("readings", readings)
+        .event_time("at", Duration::ZERO)
+        .key_by(|r: &Reading| r.device.clone())
+        .stateful("chain", |_: &mut i64, r, out| out.timer(r.at))
+        .on_timer(move |device, fired, at, out| {
+            *fired += 1;
+            out.push(Alarm { device: device.clone(), at, readings: *fired, now: out.now() });
+            if *fired < times {
+                out.timer(at + Duration::from_secs(1));
+            }
+        })
+        .to("alarms", sink);
+    (feed, flow, alarms)
+}
+
+#[test]
+fn the_end_fires_what_timers_set_and_notices_those_that_never_stop() {
+    let run = |times| {
+        let dir = tempfile::tempdir().unwrap();
+        let (feed, flow, alarms) = chained(times);
+        let job = runtime(1, dir.path(), &ManualClock::at(START)).start(&flow.pipeline(), Resume::Fresh).unwrap();
+        feed.send(reading("a", 0, "")).unwrap();
+        drop(feed);
+        (job.wait_timeout(LIMIT), fired(&alarms))
+    };
+    let (end, found) = run(3);
+    assert_eq!(end, Some(JobState::Stopped));
+    assert_eq!(found, [alarm("a", 0, 1), alarm("a", 1, 2), alarm("a", 2, 3)]);
+    match run(i64::MAX).0 {
+        Some(JobState::Failed(problem)) => assert_eq!(problem.code, "STATEFUL-ENDLESS", "{problem}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
