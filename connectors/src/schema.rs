@@ -73,6 +73,44 @@ fn data_type(ty: &Type) -> DataType {
     }
 }
 
+/// How a pipeline file declares a column of this type; `None` where it cannot.
+pub fn declared(field: &Field) -> Option<FieldType> {
+    let inner = |f: &Arc<Field>| declared(f).map(Box::new);
+    let ty = match field.data_type() {
+        DataType::Boolean => Type::Bool,
+        DataType::Int8 => Type::Int8,
+        DataType::Int16 => Type::Int16,
+        DataType::Int32 => Type::Int32,
+        DataType::Int64 => Type::Int64,
+        DataType::UInt8 => Type::UInt8,
+        DataType::UInt16 => Type::UInt16,
+        DataType::UInt32 => Type::UInt32,
+        DataType::UInt64 => Type::UInt64,
+        DataType::Float32 => Type::Float32,
+        DataType::Float64 => Type::Float64,
+        DataType::Decimal128(precision, scale) => {
+            Type::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+            if field.metadata().contains_key(millstream::json::JSON_METADATA) =>
+        {
+            Type::Json
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Type::String,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Type::Bytes,
+        DataType::Date32 => Type::Date,
+        DataType::Time64(TimeUnit::Microsecond) => Type::Time,
+        DataType::Timestamp(..) => Type::Timestamp(None),
+        DataType::List(item) => Type::List(inner(item)?),
+        DataType::Struct(fields) => {
+            let one = |f: &Arc<Field>| Some((f.name().clone(), declared(f)?));
+            Type::Struct(fields.iter().map(one).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    };
+    Some(FieldType { ty, nullable: field.is_nullable() })
+}
+
 /// The declared fields as a schema.
 pub fn of(fields: &document::Fields) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|(name, ty)| field(name, ty)).collect::<Vec<_>>()))

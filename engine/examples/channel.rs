@@ -15,7 +15,7 @@ millstream::row! {
 millstream::row! {
     /// The highest reading of a device so far.
     #[derive(Debug)]
-    struct Record { device: String, celsius: f64, after: i64 }
+    pub(crate) struct Record { pub(crate) device: String, pub(crate) celsius: f64, pub(crate) after: i64 }
 }
 
 /// What is remembered of a device.
@@ -25,7 +25,8 @@ struct Seen {
     highest: Option<f64>,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Runs it; returns the records, as they were set.
+pub(crate) fn run() -> Result<Vec<Record>, Box<dyn std::error::Error>> {
     let (feed, readings) = channel::<Reading>(1024);
     let (sink, records) = collect::<Record>();
     let flow = Flow::new("records");
@@ -55,9 +56,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Next::Ended => break,
         }
     }
-    assert_eq!(job.wait_blocking(), JobState::Stopped);
-    for update in records.take() {
-        println!("{:?}", update.row);
+    match job.wait_blocking() {
+        JobState::Stopped => {}
+        other => return Err(format!("the job ended as {other:?}").into()),
     }
+    Ok(records.take().into_iter().map(|update| update.row).collect())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    run()?.iter().for_each(|record| println!("{record:?}"));
     Ok(())
 }

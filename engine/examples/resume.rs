@@ -7,13 +7,15 @@
 use millstream::runtime::{JobState, Resume, Runtime};
 use millstream::typed::{Flow, channel, collect};
 use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
 
 millstream::row! { struct Line { text: String } }
 millstream::row! { struct Word { word: String } }
 millstream::row! { struct Count { word: String, count: i64 } }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args().nth(1).ok_or("name a folder for the state")?;
+/// Counts the words of `input`, going on from what is under `folder`; returns the newest count of each word.
+pub(crate) fn run(folder: &Path, input: impl BufRead) -> Result<BTreeMap<String, i64>, Box<dyn std::error::Error>> {
     let (feed, lines) = channel::<Line>(64);
     let (sink, counts) = collect::<Count>();
     let flow = Flow::new("words");
@@ -34,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(resumed) => println!("going on from checkpoint {}", resumed.checkpoint),
         None => println!("beginning afresh"),
     }
-    for line in std::io::stdin().lines() {
+    for line in input.lines() {
         feed.send(Line { text: line? })?;
     }
     drop(feed);
@@ -42,7 +44,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         JobState::Stopped => {}
         other => return Err(format!("the job ended as {other:?}").into()),
     }
-    let newest: BTreeMap<String, i64> = counts.take().into_iter().map(|u| (u.row.word, u.row.count)).collect();
-    newest.iter().for_each(|(word, count)| println!("{count:>6} {word}"));
+    Ok(counts.take().into_iter().map(|u| (u.row.word, u.row.count)).collect())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args().nth(1).ok_or("name a folder for the state")?;
+    let counts = run(folder.as_ref(), std::io::stdin().lock())?;
+    counts.iter().for_each(|(word, count)| println!("{count:>6} {word}"));
     Ok(())
 }

@@ -14,4 +14,9 @@
 pub mod cli;
 pub mod reference;
 
-pub use cli::cli_main;
+pub use cli::{cli, cli_main};
+
+/// The code in the documents compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+pub struct LibraryPage;

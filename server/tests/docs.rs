@@ -67,6 +67,68 @@ fn reference_pages_are_those_of_the_registry() {
     assert!(stale.is_empty(), "docs/reference: {}\nrenew the pages: {RENEW}", stale.join("; "));
 }
 
+/// The codes in a source, without those of its tests. A code is a literal of capitals with a dash in it.
+fn codes_in(text: &str) -> BTreeSet<String> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let is_code = |literal: &&str| {
+        let mut words = literal.split('-');
+        let is_word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        literal.contains('-')
+            && words.next().is_some_and(|first| is_word(first) && first.starts_with(|c: char| c.is_ascii_uppercase()))
+            && words.all(is_word)
+    };
+    let mut found = BTreeSet::new();
+    for line in text[..end].lines().filter(|l| !l.trim_start().starts_with("//")) {
+        // The odd pieces stand between quotes; an escaped quote only joins what is no code anyway.
+        found.extend(line.split('"').skip(1).step_by(2).filter(is_code).map(String::from));
+    }
+    found
+}
+
+/// The codes that the sources can give, with the file of each.
+fn codes_used() -> BTreeMap<String, String> {
+    let root = repository();
+    let mut used = BTreeMap::new();
+    for package in ["engine", "pipelines", "connectors", "server"] {
+        for file in files(&root.join(package), "rs") {
+            let name = file.strip_prefix(&root).expect("it lies in the repository").display().to_string();
+            let is_test =
+                name.split('/').any(|part| ["tests", "tests.rs", "benches", "examples", "target"].contains(&part));
+            if is_test || name.ends_with("problem/src/codes.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&file).expect("a source is UTF-8");
+            used.extend(codes_in(&text).into_iter().map(|code| (code, name.clone())));
+        }
+    }
+    // Names of encodings, not codes.
+    used.retain(|code, _| !code.starts_with("UTF-"));
+    used
+}
+
+#[test]
+fn every_code_is_listed_and_every_listed_code_is_used() {
+    use millstream::problem::codes;
+    let used = codes_used();
+    assert!(used.len() > 100, "the search finds too little: {used:?}");
+    // These two have no dash; `Problem::internal` and `Problem::io` give them.
+    let plain = ["INTERNAL", "IO"];
+    let unlisted: Vec<String> =
+        used.iter().filter(|(code, _)| codes::find(code).is_none()).map(|(c, f)| format!("{c} ({f})")).collect();
+    assert!(unlisted.is_empty(), "add to engine/problem/src/codes.rs: {}", unlisted.join(", "));
+    let unused: Vec<&str> =
+        codes::all().map(|c| c.code).filter(|c| !used.contains_key(*c) && !plain.contains(c)).collect();
+    assert!(unused.is_empty(), "take out of engine/problem/src/codes.rs: {}", unused.join(", "));
+    for area in codes::AREAS {
+        assert!(area.codes.is_sorted_by_key(|c| c.code), "{}: the codes are not in order", area.title);
+        for code in area.codes {
+            for text in [code.means, code.help] {
+                assert!(text.ends_with('.') && text.len() > 3, "{}: not a sentence: {text}", code.code);
+            }
+        }
+    }
+}
+
 /// The problems of a pipeline, where it does not pass.
 fn refused(name: &str, text: &str) -> Option<String> {
     let problems = load(name, text.as_bytes(), &Registry::builtin(), &LoadOptions::default()).err()?;

@@ -18,6 +18,7 @@ pub mod open;
 mod part;
 mod place;
 mod rows;
+pub(crate) mod sample;
 mod sink;
 mod source;
 mod spool;

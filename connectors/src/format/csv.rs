@@ -290,6 +290,12 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The texts of a line's fields; `None` where it is no CSV line with that delimiter.
+pub(crate) fn fields(line: &[u8], delimiter: char) -> Option<Vec<String>> {
+    let texts = Fields::new(line, u8::try_from(delimiter).ok()?).texts()?;
+    Some(texts.into_iter().map(|(text, _)| text).collect())
+}
+
 /// Adds the value that `text` stands for.
 fn push(column: &mut Column, text: &[u8]) -> Result<(), Fault> {
     let fits = match &mut column.store {

@@ -23,6 +23,11 @@ pub(crate) fn timestamp(text: &[u8]) -> Option<(i64, u32)> {
     Some((i64::from(days) * 86_400 + seconds - offset, nanos))
 }
 
+/// True if the text is a timestamp.
+pub(crate) fn is_instant(text: &str) -> bool {
+    timestamp(text.as_bytes()).is_some()
+}
+
 /// Reads a date, `2026-01-31`, as days since the Unix epoch.
 pub(crate) fn date(text: &[u8]) -> Option<i32> {
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else { return None };

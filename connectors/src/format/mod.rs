@@ -17,6 +17,7 @@ mod json;
 mod lines;
 mod number;
 mod parquet;
+mod row;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,12 @@ mod transport;
 pub use column::TIME_UNIT_METADATA;
 pub use config::Format;
 pub use csv::CsvOptions;
+pub(crate) use csv::fields as csv_fields;
 pub use infer::infer;
+pub(crate) use instant::is_instant;
 pub use ipc::{IpcRows, IpcWriter};
 pub use parquet::{ParquetRows, ParquetWriter};
+pub use row::row_reader;
 
 use millstream::{Batch, Problem, Result};
 

@@ -59,7 +59,7 @@ fn no_column(field: &str, name: &str, input: &Schema) -> Problem {
 }
 
 /// At most 80 characters of `text`, control characters escaped, for messages.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {
         short.push('…');

@@ -19,6 +19,8 @@
 //! );
 //! ```
 
+pub mod codes;
+
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;

@@ -29,9 +29,11 @@
 //!   been answered and what came of them has gone through the calls further down. A drained stop waits for no
 //!   call: the last checkpoint holds its row.
 //! * **After a restart** what was in flight is called again, and the call is told ([`Call::again`]). Rows go
-//!   back to the worker that owns their key group. That group is the first one of the worker that took them in,
-//!   so rows that were in order on one worker stay together and in order, whatever the number of workers;
-//!   towards newer rows of the same partition, which may now be read by another worker, there is no order.
+//!   to the worker that owns their key group: the first one of the worker that took them in. Where order is
+//!   kept that is group 0, so that all of them are on one worker, the older ones first; and rows that come
+//!   anew leave only in epochs behind the last one in which a restored row has left, on any worker. So rows
+//!   of one partition, or of one key behind an exchange, stay in order over restarts on any number of workers.
+//!   The columns of the input may change in between as far as stored rows can be read: [`crate::meaning`].
 //! * **Failure.** An error, a panic or a timeout makes dead letters of the call's rows (`CALL-FAILED`,
 //!   `CALL-PANIC`, `CALL-TIMEOUT`), by the node's error policy. Trying again is the function's own business.
 //!   Rows with a weight other than 1 are refused (`CALL-DIFF`): nobody knows whether the answer to a
@@ -47,12 +49,13 @@ mod task;
 
 use crate::Result;
 use crate::batch::Batch;
+use crate::meaning::Meaning;
 use crate::operator::{Emit, Operator, Reads};
-use crate::plan::{Work, describe};
-use arrow::datatypes::SchemaRef;
+use crate::plan::Work;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use operator::Caller;
-use slots::Slots;
-use std::sync::{Arc, Mutex, Weak};
+use slots::Runs;
+use std::sync::Arc;
 use std::time::Duration;
 use task::Function;
 
@@ -151,14 +154,22 @@ where
 }
 
 fn work(calls: Calls, rows: usize, input: &SchemaRef, function: Function) -> Work {
-    let columns: Vec<String> = input.fields().iter().map(|f| f.name().clone()).collect();
-    let reads = vec![Reads::Only(columns.clone())];
-    // The instances of one run find each other here. Nobody else holds the slots, so those of a run that is
-    // over, with calls that never return, are not those of the next.
-    let shared: Arc<Mutex<Weak<Slots>>> = Arc::default();
+    let reads = vec![Reads::Only(input.fields().iter().map(|f| f.name().clone()).collect())];
+    let fingerprint = meaning(input).fingerprint();
+    let input = Arc::clone(input);
+    // The instances of one run find each other here. Nobody else holds the slots: those of a run that is
+    // over go with it, also where calls of it never return.
+    let runs = Runs::default();
     let make = move |_: &[SchemaRef]| {
-        let caller = Caller::new(calls, rows.max(1), columns.clone(), function.clone(), Arc::clone(&shared));
+        let caller = Caller::new(calls, rows.max(1), Arc::clone(&input), function.clone(), Arc::clone(&runs));
         Ok(Box::new(caller) as Box<dyn Operator>)
     };
-    Work::Operator { factory: Arc::new(make), reads, fingerprint: format!("calls-1 {}", describe(input)) }
+    Work::Operator { factory: Arc::new(make), reads, fingerprint }
+}
+
+/// Rows wait for whatever function the node now has; its input may change as far as they can be read.
+fn meaning(input: &SchemaRef) -> Meaning {
+    let required = |nullable: bool| if nullable { "" } else { "!" };
+    let field = |f: &FieldRef| (f.name().clone(), format!("{}{}", f.data_type(), required(f.is_nullable())));
+    Meaning { kind: "calls".into(), fields: input.fields().iter().map(field).collect(), ..Meaning::default() }
 }

@@ -1,7 +1,7 @@
 //! The operator on one worker: what waits, what is in flight, what leaves.
 
 use super::saved::{Chunk, LEFT, ROWS, chunks, ids, left_block, row_bytes, rows_blocks};
-use super::slots::Slots;
+use super::slots::{Runs, Slots};
 use super::task::{self, Answer, Function, Outcome, Task};
 use super::{Call, Calls};
 use crate::Result;
@@ -10,9 +10,10 @@ use crate::operator::{Change, Context, Emit, KeyGroups, Operator, StateBlock, St
 use crate::time::{Epoch, Watermark};
 use arrow::array::{BooleanArray, UInt64Array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
 
 /// A call under way, or one whose answer waits for an older one.
 struct Flight {
@@ -25,9 +26,9 @@ pub(super) struct Caller {
     calls: Calls,
     /// Rows per call, at most.
     rows_max: usize,
-    columns: Vec<String>,
+    input: SchemaRef,
     function: Function,
-    shared: Arc<Mutex<Weak<Slots>>>,
+    runs: Runs,
     /// `None` on an instance that only compacts state.
     running: Option<(Context, Arc<Slots>)>,
     waiting: VecDeque<Chunk>,
@@ -38,27 +39,23 @@ pub(super) struct Caller {
     next_id: u64,
     /// Rows that are in a block and have left since the last delta.
     left: Vec<(u8, u64)>,
+    /// How many rows are here that were at the checkpoint from which the run went on.
+    restored: usize,
     /// How many rows here hold the watermark back at this value.
     marks: BTreeMap<i64, usize>,
     /// The watermark of the input at the last close.
-    input: Watermark,
+    watermark: Watermark,
     size: StateSize,
 }
 
 impl Caller {
-    pub fn new(
-        calls: Calls,
-        rows_max: usize,
-        columns: Vec<String>,
-        function: Function,
-        shared: Arc<Mutex<Weak<Slots>>>,
-    ) -> Caller {
+    pub fn new(calls: Calls, rows_max: usize, input: SchemaRef, function: Function, runs: Runs) -> Caller {
         Caller {
             calls,
             rows_max,
-            columns,
+            input,
             function,
-            shared,
+            runs,
             running: None,
             waiting: VecDeque::new(),
             flights: BTreeMap::new(),
@@ -66,8 +63,9 @@ impl Caller {
             answers: channel(),
             next_id: 0,
             left: Vec::new(),
+            restored: 0,
             marks: BTreeMap::new(),
-            input: Watermark::UNKNOWN,
+            watermark: Watermark::UNKNOWN,
             size: StateSize::default(),
         }
     }
@@ -110,7 +108,7 @@ impl Caller {
     }
 
     /// The calls whose rows may leave now, in the order in which they are to leave.
-    fn answered(&mut self) -> Vec<(Chunk, Outcome)> {
+    fn answered(&mut self, epoch: Epoch) -> Vec<(Chunk, Outcome)> {
         let mut ready = Vec::new();
         for (call, outcome) in self.answers.1.try_iter() {
             match self.flights.get_mut(&call) {
@@ -119,7 +117,9 @@ impl Caller {
                 None => {}
             }
         }
-        while let Some(first) = self.flights.first_entry().filter(|f| f.get().outcome.is_some()) {
+        let behind = self.running.as_ref().is_some_and(|(_, slots)| slots.behind_restored(epoch));
+        let leaves = |flight: &Flight| flight.outcome.is_some() && (behind || flight.chunk.again);
+        while let Some(first) = self.flights.first_entry().filter(|f| leaves(f.get())) {
             let flight = first.remove();
             ready.extend(flight.outcome.map(|outcome| (flight.chunk, outcome)));
         }
@@ -161,31 +161,44 @@ impl Operator for Caller {
         for chunk in &mut self.waiting {
             chunk.batch.charge = Some(Charge::new(chunk.bytes(), &context.memory));
         }
-        self.running = Some((context.clone(), Slots::join(&self.shared, self.calls.in_flight)));
+        let slots = Slots::join(&self.runs, self.calls.in_flight, context);
+        self.restored = self.waiting.iter().map(Chunk::len).sum();
+        if self.restored == 0 {
+            slots.restored_left(0);
+        }
+        self.running = Some((context.clone(), slots));
         (context.wake)();
         Ok(())
     }
 
     fn on_batch(&mut self, _port: usize, _epoch: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
         let (worker, workers) = self.running.as_ref().map_or((0, 1), |(c, _)| (c.worker, c.workers));
-        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let columns: Vec<&str> = self.input.fields().iter().map(|f| f.name().as_str()).collect();
         let batch = insertions(batch.project(&columns), out);
         if batch.is_empty() {
             return Ok(());
         }
-        let group = u8::try_from(KeyGroups::of(worker, workers).from).expect("there are 256 groups");
+        // See the module: rows whose order counts meet on one worker after a restart.
+        let first = if self.calls.ordered { 0 } else { KeyGroups::of(worker, workers).from };
+        let group = u8::try_from(first).expect("there are 256 groups");
         let (ids, row_bytes) = (self.number(batch.len(), workers), row_bytes(&batch.rows));
-        self.wait(Chunk { ids, batch, mark: self.input.0, group, again: false, saved: false, row_bytes });
+        self.wait(Chunk { ids, batch, mark: self.watermark.0, group, again: false, saved: false, row_bytes });
         self.call();
         Ok(())
     }
 
-    fn work(&mut self, _epoch: Epoch, out: &mut Emit) -> Result<bool> {
-        let ready = self.answered();
+    fn work(&mut self, epoch: Epoch, out: &mut Emit) -> Result<bool> {
+        let ready = self.answered(epoch);
         let any = !ready.is_empty();
         let mut sent = Vec::new();
         for (chunk, outcome) in ready {
             self.leave(&chunk, outcome, &mut sent, out);
+            if chunk.again {
+                self.restored -= chunk.len();
+                if let (0, Some((_, slots))) = (self.restored, &self.running) {
+                    slots.restored_left(epoch);
+                }
+            }
         }
         pack(sent, out)?;
         self.call();
@@ -197,7 +210,7 @@ impl Operator for Caller {
     }
 
     fn on_close(&mut self, _epoch: Epoch, watermark: Watermark, _out: &mut Emit) -> Result<()> {
-        self.input = watermark;
+        self.watermark = watermark;
         Ok(())
     }
 
@@ -221,7 +234,7 @@ impl Operator for Caller {
         let Change::Rows(rows) = &block.change else { return Ok(()) };
         if block.table == ROWS {
             self.next_id = ids(rows)?.values().iter().copied().fold(self.next_id, u64::max);
-            chunks(rows, groups)?.into_iter().for_each(|chunk| self.wait(chunk));
+            chunks(rows, &self.input, groups)?.into_iter().for_each(|chunk| self.wait(chunk));
         } else if block.table == LEFT {
             let gone: HashSet<u64> = ids(rows)?.values().iter().copied().collect();
             let before = std::mem::take(&mut self.waiting);

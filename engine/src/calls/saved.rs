@@ -5,13 +5,14 @@
 //! `id` of rows that have left since. Columns are found by their place: the input may have any names.
 
 use crate::batch::{Batch, Origin, record_batch};
+use crate::meaning::is_wider;
 use crate::operator::{Change, KeyGroups, StateBlock};
 use crate::{Problem, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt64Array,
-    UInt64Builder,
+    UInt64Builder, new_null_array,
 };
-use arrow::compute::{concat_batches, filter};
+use arrow::compute::{cast, concat_batches, filter};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt8Type, UInt64Type};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -150,8 +151,9 @@ pub(super) fn ids(rows: &RecordBatch) -> Result<&UInt64Array> {
     rows.columns().get(1).and_then(|c| c.as_primitive_opt::<UInt64Type>()).ok_or_else(foreign)
 }
 
-/// The rows of a block that belong to these groups, in order; rows that came together may come apart.
-pub(super) fn chunks(rows: &RecordBatch, own: &KeyGroups) -> Result<Vec<Chunk>> {
+/// The rows of a block that belong to these groups, in order, in the columns that are wanted now; rows that
+/// came together may come apart.
+pub(super) fn chunks(rows: &RecordBatch, wanted: &SchemaRef, own: &KeyGroups) -> Result<Vec<Chunk>> {
     let ids = ids(rows)?;
     let column = |at: usize| rows.columns().get(at).ok_or_else(foreign);
     let groups = column(0)?.as_primitive_opt::<UInt8Type>().ok_or_else(foreign)?;
@@ -159,8 +161,7 @@ pub(super) fn chunks(rows: &RecordBatch, own: &KeyGroups) -> Result<Vec<Chunk>> 
     let sources = column(3)?.as_string_opt::<i32>().ok_or_else(foreign)?;
     let partitions = column(4)?.as_string_opt::<i32>().ok_or_else(foreign)?;
     let positions = column(5)?.as_primitive_opt::<UInt64Type>().ok_or_else(foreign)?;
-    let input = Schema::new(rows.schema().fields()[OWN..].to_vec());
-    let input = record_batch(Arc::new(input), rows.columns()[OWN..].to_vec(), rows.num_rows());
+    let input = fitted(rows, wanted)?;
     let row_bytes = row_bytes(&input);
     let text = |of: &arrow::array::StringArray, row: usize| of.is_valid(row).then(|| of.value(row).to_owned());
     let alike = |a: usize, b: usize| {
@@ -192,6 +193,27 @@ pub(super) fn chunks(rows: &RecordBatch, own: &KeyGroups) -> Result<Vec<Chunk>> 
         from += len;
     }
     Ok(found)
+}
+
+/// The input's columns of a block as the node wants them now, found by name. The job has checked what they
+/// mean ([`crate::meaning`]); a source may have encoded them in another way than the node declares, which stays.
+fn fitted(rows: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
+    let schema = rows.schema();
+    let stored = |name: &str| (OWN..rows.num_columns()).find(|at| schema.field(*at).name() == name);
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for field in wanted.fields() {
+        let column = match stored(field.name()) {
+            Some(at) if is_wider(rows.column(at).data_type(), field.data_type()) => {
+                cast(rows.column(at), field.data_type()).map_err(|_| foreign())?
+            }
+            Some(at) => Arc::clone(rows.column(at)),
+            None if field.is_nullable() => new_null_array(field.data_type(), rows.num_rows()),
+            None => return Err(foreign()),
+        };
+        fields.push(field.as_ref().clone().with_data_type(column.data_type().clone()));
+        columns.push(column);
+    }
+    Ok(record_batch(Arc::new(Schema::new(fields)), columns, rows.num_rows()))
 }
 
 fn foreign() -> Problem {

@@ -1,30 +1,75 @@
-//! The slots that all workers of a node share: one for each call in flight.
+//! What all workers of a node share: a slot for each call in flight, and whether restored rows are still here.
 
+use crate::operator::Context;
+use crate::time::Epoch;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Gives an operator a turn.
 type Wake = Arc<dyn Fn() + Send + Sync>;
 
 pub(super) struct Slots {
+    /// The job's account of memory: tells one run from another.
+    run: Arc<AtomicU64>,
     free: AtomicUsize,
     /// Workers that found none free, and how to wake them.
     starving: Mutex<BTreeMap<usize, Wake>>,
+    restored: Mutex<Restored>,
 }
+
+/// Rows that were here at the checkpoint from which the run went on.
+struct Restored {
+    /// Workers that have some left, or that have not joined yet.
+    workers: usize,
+    /// The last epoch in which any left.
+    last: Epoch,
+    wake: Vec<Wake>,
+}
+
+/// The slots of all runs that are under way.
+pub(super) type Runs = Arc<Mutex<Vec<Weak<Slots>>>>;
 
 /// A slot that is taken, until this is dropped.
 pub(super) struct Permit(Weak<Slots>);
 
 impl Slots {
-    /// Those that other instances of the same run share already, or new ones.
-    pub fn join(all: &Mutex<Weak<Slots>>, slots: usize) -> Arc<Slots> {
-        let mut all = lock(all);
-        all.upgrade().unwrap_or_else(|| {
-            let made = Arc::new(Slots { free: AtomicUsize::new(slots), starving: Mutex::default() });
-            *all = Arc::downgrade(&made);
+    /// Those that other workers of the same run share already, or new ones.
+    pub fn join(runs: &Runs, slots: usize, context: &Context) -> Arc<Slots> {
+        let mut runs = lock(runs);
+        runs.retain(|run| run.strong_count() > 0);
+        let own = runs.iter().filter_map(Weak::upgrade).find(|s| Arc::ptr_eq(&s.run, &context.memory));
+        let own = own.unwrap_or_else(|| {
+            let restored = Restored { workers: context.workers, last: 0, wake: Vec::new() };
+            let made = Arc::new(Slots {
+                run: Arc::clone(&context.memory),
+                free: AtomicUsize::new(slots),
+                starving: Mutex::default(),
+                restored: Mutex::new(restored),
+            });
+            runs.push(Arc::downgrade(&made));
             made
-        })
+        });
+        lock(&own.restored).wake.push(Arc::clone(&context.wake));
+        own
+    }
+
+    /// The last restored rows of one worker have left, in this epoch; or there were none.
+    pub fn restored_left(&self, epoch: Epoch) {
+        let mut restored = lock(&self.restored);
+        restored.workers -= 1;
+        restored.last = restored.last.max(epoch);
+        if restored.workers == 0 {
+            let all = std::mem::take(&mut restored.wake);
+            drop(restored);
+            all.iter().for_each(|wake| wake());
+        }
+    }
+
+    /// True if what leaves in this epoch is behind all restored rows, of any worker.
+    pub fn behind_restored(&self, epoch: Epoch) -> bool {
+        let restored = lock(&self.restored);
+        restored.workers == 0 && epoch > restored.last
     }
 
     /// Takes a slot; where none is free, `wake` is called once one is.

@@ -57,7 +57,7 @@ impl Feed {
     }
     /// True once everything that was pushed has been decoded.
     pub fn is_taken(&self) -> bool {
-        self.decoded.load(Ordering::Acquire) == self.lock().pushed
+        self.decoded.load(Ordering::Acquire) >= self.lock().pushed
     }
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

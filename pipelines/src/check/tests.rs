@@ -246,6 +246,12 @@ fn bad_top_levels() {
             "version: 1\nname: t\ndead_letters: { keep: -1s, max: 1GB, when_full: stop }\n",
             &["3:23 PIPE-UNIT", "3:33 PIPE-UNIT", "3:49 PIPE-VALUE"],
         ),
+        ("version: 1\nname: t\ndead_letters: { guard: on }\n", &["3:24 PIPE-VALUE"]),
+        (
+            "version: 1\nname: t\ndead_letters: { guard: { share: 5, rows: -1, every: 10ms, row: 1 } }\n",
+            &["3:33 PIPE-UNIT", "3:42 PIPE-RANGE", "3:53 PIPE-RANGE", "3:59 PIPE-UNKNOWN-KEY"],
+        ),
+        ("version: 1\nname: t\ndead_letters: { guard: { share: 101% } }\n", &["3:33 PIPE-UNIT"]),
         (
             "version: 1\nname: t\ndead_letters: { keep: 1e9d, max: 99999999999TiB }\n",
             &["3:23 PIPE-UNIT", "3:34 PIPE-UNIT"],
@@ -428,7 +434,7 @@ fn bad_nodes() {
     for (lines, expected) in cases {
         let problems = all(&nodes(lines));
         assert_eq!(brief(&problems), *expected, "{lines}\n{problems:#?}");
-        let known = problems.iter().all(|p| codes::ALL.iter().any(|(code, _)| *code == p.code));
+        let known = problems.iter().all(|p| codes::ALL.iter().any(|code| *code == p.code));
         assert!(known, "{problems:#?}");
         let bytes = problems.iter().all(|p| matches!(&p.place, Some(Place::Text { bytes: Some(_), .. })));
         assert!(bytes, "{problems:#?}");

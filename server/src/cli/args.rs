@@ -18,6 +18,8 @@ pub struct Args {
 pub enum Command {
     /// Run one pipeline in the foreground. Ctrl-C drains it; a second Ctrl-C stops it at once.
     Run(Run),
+    /// Write a pipeline file that reads some data: looks at it and guesses format, columns and event time.
+    New(New),
     /// Report every problem of pipeline files, with their places.
     Check(Check),
     /// Run the tests of pipeline files: those under `tests:`, and those in NAME.test.yaml beside them.
@@ -33,9 +35,11 @@ pub enum Command {
     Components(Components),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
-    /// Look at dead letters.
+    /// Look at dead letters, and feed them again.
     Dead(Dead),
-    /// Look at checkpoints.
+    /// What a pipeline's state says of it: last checkpoint, positions, dead letters.
+    Status(Status),
+    /// Check checkpoints.
     State(State),
     /// Print shell completions.
     Completions {
@@ -80,12 +84,32 @@ pub struct Run {
     /// End once every source has been read to its present end, also where more may come.
     #[arg(long)]
     pub until_done: bool,
+    /// Run again on save: a file that has changed for the better takes over from the state; a bad one, or one
+    /// that the state does not fit, is reported, and what runs goes on.
+    #[arg(long)]
+    pub watch: bool,
     /// Print nothing but problems.
     #[arg(long, short)]
     pub quiet: bool,
     /// Answer Prometheus at this address (loopback only), path /metrics.
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct New {
+    /// The pipeline file to write.
+    pub file: PathBuf,
+    /// A file, or a pattern of which the first file is looked at: NDJSON, CSV, Parquet, Arrow IPC, access
+    /// logs, logfmt, syslog or plain text; gzip and zstd are seen through.
+    #[arg(long, value_name = "DATA")]
+    pub from: String,
+    /// Do not guess the format: text, ndjson, csv, parquet, arrow_ipc, access_log, logfmt or syslog.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -146,6 +170,12 @@ pub enum DeadCommand {
     List(DeadList),
     /// Show one dead letter whole.
     Show(DeadShow),
+    /// Feed dead letters again into the nodes that refused them, as those nodes now are.
+    ///
+    /// The pipeline must not be running. All letters chosen are taken in one checkpoint together with what comes
+    /// of them, so each is replayed once, or none is. What is refused again becomes a new dead letter; rows that
+    /// are late by now go the way of late rows.
+    Replay(DeadReplay),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -154,15 +184,44 @@ pub struct DeadList {
     pub file: PathBuf,
     #[command(flatten)]
     pub state: StateDir,
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// At most so many, the newest.
+    #[arg(long, default_value_t = 100)]
+    pub last: usize,
+}
+
+/// Which dead letters.
+#[derive(Debug, ClapArgs)]
+pub struct Chosen {
     /// Only letters of this node.
     #[arg(long)]
     pub node: Option<String>,
     /// Only letters with this code.
     #[arg(long)]
     pub code: Option<String>,
-    /// At most so many, the newest.
-    #[arg(long, default_value_t = 100)]
-    pub last: usize,
+    /// None before this one: its number, or a time such as 2026-01-31 or 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "NUMBER|TIME")]
+    pub from: Option<String>,
+    /// None behind this one: its number, or a time.
+    #[arg(long, value_name = "NUMBER|TIME")]
+    pub to: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeadReplay {
+    #[command(flatten)]
+    pub given: Given,
+    #[command(flatten)]
+    pub state: StateDir,
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Only say how many would be fed again, by node and code, and which would stay and why.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Dataflow workers.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -176,6 +235,17 @@ pub struct DeadShow {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Status {
+    /// The pipeline file.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Everything that grows on disk: its size, how large and how old it may become, how much of that is used.
+    #[arg(long)]
+    pub disk: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct State {
     #[command(subcommand)]
     pub command: StateCommand,
@@ -185,13 +255,6 @@ pub struct State {
 pub enum StateCommand {
     /// Read everything that the newest checkpoint needs and report what is wrong.
     Verify {
-        /// The pipeline file.
-        file: PathBuf,
-        #[command(flatten)]
-        state: StateDir,
-    },
-    /// Bytes on disk, by what they are for.
-    Disk {
         /// The pipeline file.
         file: PathBuf,
         #[command(flatten)]

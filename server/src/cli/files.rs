@@ -12,18 +12,19 @@ use std::sync::Arc;
 
 /// Reads, checks and plans a file that is not going to run; prints what is wrong with it.
 pub fn loaded(given: &Given, workers: usize, registry: &Registry, print: &Print) -> Result<Loaded, Failure> {
-    loaded_to_run(given, workers, registry, Arc::new(|_| {}), print)
+    let bytes = read(&given.file, print)?;
+    load_bytes(given, &bytes, workers, registry, Arc::new(|_| {}), print)
 }
 
-/// [`loaded`] for a file that is going to run: `events` hears of what its nodes notice.
-pub fn loaded_to_run(
+/// [`loaded`] for a text that is going to run: `events` hears of what its nodes notice.
+pub fn load_bytes(
     given: &Given,
+    bytes: &[u8],
     workers: usize,
     registry: &Registry,
     events: Events,
     print: &Print,
 ) -> Result<Loaded, Failure> {
-    let bytes = read(&given.file, print)?;
     let parameters = parameters(&given.parameters, print)?;
     let file = given.file.display().to_string();
     let options = LoadOptions {
@@ -34,10 +35,10 @@ pub fn loaded_to_run(
         events,
         observed: Vec::new(),
     };
-    match load(&file, &bytes, registry, &options) {
+    match load(&file, bytes, registry, &options) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
-            print.problems(&problems, Some(&source(&file, &bytes)));
+            print.problems(&problems, Some(&source(&file, bytes)));
             Err(Failure::Given)
         }
     }
@@ -94,12 +95,17 @@ pub fn state_dir(file: &Path, state: &StateDir, name: &str) -> PathBuf {
 
 /// The state directory of a file of which only the name matters.
 pub fn state_of(file: &Path, state: &StateDir, print: &Print) -> Result<(String, PathBuf), Failure> {
+    document_of(file, state, print).map(|(document, dir)| (document.name, dir))
+}
+
+/// A file that is only looked at, and its state directory.
+pub fn document_of(file: &Path, state: &StateDir, print: &Print) -> Result<(Document, PathBuf), Failure> {
     let bytes = read(file, print)?;
     let shown = file.display().to_string();
     match Document::parse(&shown, &bytes) {
         Ok(document) => {
             let dir = state_dir(file, state, &document.name);
-            Ok((document.name, dir))
+            Ok((document, dir))
         }
         Err(problems) => {
             print.problems(&problems, Some(&source(&shown, &bytes)));

@@ -66,7 +66,7 @@ pub fn page(kind: &KindInfo) -> String {
 pub fn index(catalogue: &Catalogue) -> String {
     let mut page = String::from(
         "# Reference\n\nMade from the registry of the program: `millstream components KIND` prints the same pages.\n\
-         [errors.md](errors.md) lists the problems that a pipeline file can have.\n",
+         [errors.md](errors.md) lists every problem, with what to do.\n",
     );
     for role_ in [Role::Source, Role::Transform, Role::Sink] {
         let _ = write!(page, "\n## {}s\n\n", role(role_));
@@ -87,19 +87,22 @@ pub fn index(catalogue: &Catalogue) -> String {
     page
 }
 
-/// The codes of the problems that a pipeline file can have.
+/// Every code that a problem can have.
 pub fn errors() -> String {
-    let mut page = String::from("# Problems in pipeline files\n\n");
+    let mut page = String::from("# Problems\n\n");
     page.push_str(&text::filled(
         0,
         "",
-        "Every problem has a code, a place in the file, what was found, what was expected and, where there is one, \
-         a way out. `millstream check FILE` finds them without running anything; with `--json` each is one line for \
-         programs. Codes that begin otherwise come from the engine or a connector, in the same form.",
+        "Every problem has a code, a place, what was found, what was expected and, where there is one, a way out; with \
+         `--json` each is one line for programs. `millstream check FILE` finds those of a pipeline file without \
+         running anything. A record that is refused becomes a dead letter with one of these codes: \
+         `millstream dead list`. A code never changes its meaning.",
     ));
-    page.push('\n');
-    for (code, says) in millstream_pipelines::codes::ALL {
-        page.push_str(&bullet(0, &format!("`{code}`: {says}")));
+    for area in millstream::problem::codes::AREAS {
+        let _ = write!(page, "\n## {}\n\n", area.title);
+        for code in area.codes {
+            page.push_str(&bullet(0, &format!("`{}`: {} {}", code.code, code.means, code.help)));
+        }
     }
     page
 }

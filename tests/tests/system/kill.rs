@@ -43,7 +43,7 @@ nodes:
 const FILES: u64 = 6;
 const ROWS: u64 = 150_000;
 const KEYS: u64 = 500;
-/// Every so many lines one is broken, and must become one dead letter.
+/// Every so many lines one is broken, in one of several ways, and must become one dead letter.
 const BROKEN: u64 = 997;
 const FIRST_TS: u64 = 1_700_000_000_000;
 
@@ -56,7 +56,11 @@ pub struct Expected {
 
 /// The scene with its input, and what must come out.
 pub fn scene() -> (Scene, Expected) {
-    let scene = Scene::new(PIPELINE);
+    scene_of(PIPELINE)
+}
+
+fn scene_of(pipeline: &str) -> (Scene, Expected) {
+    let scene = Scene::new(pipeline);
     let mut random = fastrand::Rng::with_seed(42);
     let mut files = vec![String::new(); FILES as usize];
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
@@ -64,7 +68,12 @@ pub fn scene() -> (Scene, Expected) {
     for seq in 0..ROWS {
         let file = &mut files[random.usize(..FILES as usize)];
         if seq % BROKEN == 500 {
-            let line = format!("{{\"seq\":{seq},\"key\":");
+            let line = match seq / BROKEN % 4 {
+                0 => format!("{{\"seq\":{seq},\"key\":"),
+                1 => format!("{{\"seq\":{seq},\"ts\":{FIRST_TS},\"n\":1}}"),
+                2 => format!("{{\"seq\":{seq},\"key\":\"k\",\"ts\":\"soon\",\"n\":1}}"),
+                _ => format!("{{\"seq\":{seq},\"key\":\"k\",\"ts\":{FIRST_TS},\"n\":99999999999999999999}}"),
+            };
             writeln!(file, "{line}").expect("a string");
             broken.push(line);
             continue;
@@ -139,10 +148,26 @@ struct Tally {
 
 #[test]
 fn at_random_moments() {
+    kill_at_random_moments(PIPELINE, number("MILLSTREAM_KILLS", 30));
+}
+
+/// The same with rows in flight at every moment, in calls ahead of the windows and behind a query.
+#[test]
+fn at_random_moments_with_rows_in_calls() {
+    let called = PIPELINE
+        .replace("  counts:\n", "  early: { kind: delay, from: events, in_flight: 16, rows: 500 }\n  counts:\n")
+        .replace("from: { e: events }\n    query: |", "from: { e: early }\n    query: |")
+        .replace("  counted:", "  later: { kind: delay, from: rows, in_flight: 16, rows: 500 }\n  counted:")
+        .replace("from: rows, path", "from: later, path");
+    assert_eq!(called.matches("kind: delay").count(), 2);
+    assert!(called.contains("e: early") && called.contains("from: later"), "{called}");
+    kill_at_random_moments(&called, number("MILLSTREAM_KILLS", 30) / 3);
+}
+
+fn kill_at_random_moments(pipeline: &str, kills: u64) {
     let seed = number("MILLSTREAM_SEED", 0x6d69_6c6c);
-    let kills = number("MILLSTREAM_KILLS", 30);
     println!("seed {seed}, {kills} kills");
-    let (scene, expected) = scene();
+    let (scene, expected) = scene_of(pipeline);
     let began = Instant::now();
     scene.run(&How::workers(2)).fine();
     let whole = began.elapsed();

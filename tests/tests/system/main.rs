@@ -5,15 +5,22 @@
 #![allow(clippy::print_stdout, reason = "a test says its seed, and what it skips")]
 
 mod bad_input;
+mod bad_pipeline;
 mod bad_state;
 mod data;
 mod evolve;
 mod fixture;
 mod golden;
+mod guard;
 mod harness;
 mod idle;
 mod kill;
 mod logs;
+mod new;
+mod observed;
+mod panics;
+mod replay;
 mod sabotage;
 mod syscalls;
 mod test_command;
+mod watch;

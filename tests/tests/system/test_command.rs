@@ -44,7 +44,7 @@ fn every_shipped_pipeline_passes_its_tests() {
     }
     assert!(shipped.len() >= 8, "{shipped:?}");
     let words: Vec<&str> = ["--json", "test"].into_iter().chain(shipped.iter().map(String::as_str)).collect();
-    let ended = scene.call(&words);
+    let ended = scene.bare(&words);
     assert!(ended.status.success(), "{}\n{}", ended.stdout, ended.stderr);
     let mut tests: BTreeMap<String, usize> = BTreeMap::new();
     for line in ended.stdout.lines() {
@@ -60,7 +60,7 @@ fn every_shipped_pipeline_passes_its_tests() {
 #[test]
 fn a_failure_says_what_was_expected_and_what_came() {
     let scene = Scene::new(PIPELINE);
-    let ended = scene.call(&["test", "pipeline.yaml"]);
+    let ended = scene.bare(&["test", "pipeline.yaml"]);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
     let took = timeless(&ended.stdout);
     let expected = "\
@@ -78,12 +78,12 @@ pipeline.yaml
     assert_eq!(took, expected);
     assert!(!scene.path("out").exists() && !scene.path(".millstream").exists(), "a test touches nothing");
 
-    let one = scene.call(&["test", "pipeline.yaml", "--filter", "rubbish"]);
+    let one = scene.bare(&["test", "pipeline.yaml", "--filter", "rubbish"]);
     assert!(one.status.success() && one.stdout.contains("1 passed, 0 failed, 1 left out"), "{}", one.stdout);
-    let none = scene.call(&["test", "pipeline.yaml", "--filter", "nothing"]);
+    let none = scene.bare(&["test", "pipeline.yaml", "--filter", "nothing"]);
     assert!(none.status.code() == Some(1) && none.stderr.contains("CLI-NO-TESTS"), "{}", none.stderr);
 
-    let json = scene.call(&["--json", "test", "pipeline.yaml"]);
+    let json = scene.bare(&["--json", "test", "pipeline.yaml"]);
     let lines: Vec<Value> = json.stdout.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert_eq!(lines.len(), 3, "{}", json.stdout);
     assert_eq!((&lines[0]["passed"], &lines[1]["passed"]), (&false.into(), &true.into()));
@@ -114,10 +114,10 @@ fn tests_may_stand_beside_the_pipeline_and_mistakes_in_them_have_places() {
         "version: 1\ntests:\n  - name: beside\n    feed: [{ into: logs, value: rubbish }]\n    expect: { parsed.errors: [{ payload: rubbish }] }\n",
     );
     for file in ["pipeline.yaml", "pipeline.test.yaml"] {
-        let ended = scene.call(&["test", file]).fine();
+        let ended = scene.bare(&["test", file]).fine();
         assert!(ended.stdout.contains("1 passed, 0 failed"), "{}", ended.stdout);
     }
-    let both = scene.call(&["test", "pipeline.yaml", "pipeline.test.yaml"]).fine();
+    let both = scene.bare(&["test", "pipeline.yaml", "pipeline.test.yaml"]).fine();
     assert!(both.stdout.contains("1 passed, 0 failed"), "{}", both.stdout);
 
     for (tests, place, said) in [
@@ -129,7 +129,7 @@ fn tests_may_stand_beside_the_pipeline_and_mistakes_in_them_have_places() {
         ("watermark: noon\n    expect: { out: { count: 0 } }", ":4:", "not a time"),
     ] {
         scene.write("pipeline.test.yaml", format!("version: 1\ntests:\n  - name: wrong\n    {tests}\n"));
-        let ended = scene.call(&["test", "pipeline.test.yaml"]);
+        let ended = scene.bare(&["test", "pipeline.test.yaml"]);
         assert_eq!(ended.status.code(), Some(1), "{tests}: {}", ended.stderr);
         let found = ended.stderr.contains(&format!("pipeline.test.yaml{place}")) && ended.stderr.contains(said);
         assert!(found, "{tests}:\n{}", ended.stderr);

@@ -50,6 +50,17 @@ impl LineFormat for Logfmt {
     }
 }
 
+/// All pairs of a line, in order; `None` where a quote does not end or a value has no key.
+pub(crate) fn pairs(text: &str) -> Option<Vec<(String, Option<String>)>> {
+    let (mut rest, mut all) = (text.trim_ascii(), Vec::new());
+    while !rest.is_empty() {
+        let (key, value, after) = pair(rest).ok()?;
+        all.push((key.to_string(), value.map(Cow::into_owned)));
+        rest = after.trim_ascii_start();
+    }
+    Some(all)
+}
+
 /// The first pair of `text`, which begins with no space: key, value if there is a `=`, what comes after.
 fn pair(text: &str) -> Result<(&str, Option<Cow<'_, str>>, &str), &'static str> {
     let end = text.find(|c: char| c == '=' || c.is_ascii_whitespace()).unwrap_or(text.len());

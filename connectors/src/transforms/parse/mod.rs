@@ -24,6 +24,7 @@ pub mod syslog;
 mod tests;
 
 pub use config::{Format, Keep, ParseConfig};
+pub(crate) use logfmt::pairs as logfmt_pairs;
 
 use super::time_text::TimeFormat;
 use super::types::FieldType;

@@ -537,3 +537,110 @@ fn changes_are_refused() {
     assert_eq!(world.published().len(), 25);
     assert_eq!(job.status().nodes.iter().find(|n| n.node == "call").unwrap().dead_lettered, 25);
 }
+
+#[test]
+fn the_input_may_change_while_rows_are_in_flight() {
+    let (world, dir, desk) = (Arc::new(World::default()), tempfile::tempdir().unwrap(), Desk::holding([3, 5]));
+    let nullable = |name: &str| schema().field_with_name(name).unwrap().clone().with_nullable(true);
+    let key = schema().field_with_name("key").unwrap().clone();
+    let inputs = [
+        vec![key.clone(), nullable("n")],
+        vec![key.clone(), nullable("n"), nullable("at")],
+        vec![key.clone(), nullable("n")],
+    ];
+    let gate = Gate::at(10);
+    for (run, fields) in inputs.into_iter().enumerate() {
+        let columns = fields.len();
+        let (seen, nulls) = (Arc::clone(&desk), Arc::new(Mutex::new(Vec::new())));
+        let found = Arc::clone(&nulls);
+        let input = Arc::new(arrow::datatypes::Schema::new(fields));
+        let work = calls::asynchronous(Calls::new(100).unordered(), 1, &input, move |call| {
+            assert_eq!(call.batch.rows.num_columns(), columns);
+            found.lock().unwrap().push(call.batch.column("at").is_some_and(|c| c.is_null(0)));
+            Arc::clone(&seen).call(call)
+        });
+        let job = start(&calling(one_partition(10, &gate), work, &world), 1 + run, dir.path());
+        published(&world, &all_but(10, &[3, 5]));
+        if run == 1 {
+            assert!(desk.wait(|s| s.calls.len() == 12));
+            assert_eq!(*nulls.lock().unwrap(), [true, true], "a column that came later is NULL");
+        }
+        if run == 2 {
+            desk.hold([]);
+            ended(&job);
+        }
+        job.request_stop(Stop::Kill);
+        ended(&job);
+    }
+    assert_eq!(world.published(), all_but(10, &[]));
+}
+
+/// Lets rows pass: what counts is the exchange in front of it.
+#[derive(Default)]
+struct Pass;
+
+impl Operator for Pass {
+    fn on_batch(&mut self, _: usize, _: Epoch, batch: Batch, out: &mut Emit) -> Result<()> {
+        out.send(batch);
+        Ok(())
+    }
+}
+
+#[test]
+fn rows_that_come_anew_wait_for_restored_rows_of_all_workers() {
+    let (world, dir, desk) = (Arc::new(World::default()), tempfile::tempdir().unwrap(), Desk::holding([5]));
+    let gate = Gate::at(20);
+    let script = || Script { partitions: 2, rows: 40, keys: 7, bounded: true, gate: Arc::clone(&gate) };
+    let pipeline = || calling(script(), to_desk(Calls::new(100), &desk), &world);
+    let job = start(&pipeline(), 1, dir.path());
+    assert!(desk.wait(|s| s.calls.len() == 40));
+    job.request_stop(Stop::Drain);
+    ended(&job);
+    // The second partition is now read by the second worker, and its old rows are with the first.
+    gate.open(40);
+    let job = start(&pipeline(), 2, dir.path());
+    assert!(desk.wait(|s| s.calls.iter().filter(|c| c.0 >= 20).count() == 40));
+    assert!(!world.wait(Duration::from_millis(50), |rows| rows.iter().any(|r| r[1] >= 20)), "they may not pass");
+    desk.hold([]);
+    ended(&job);
+    assert_eq!(world.published().len(), 80);
+}
+
+#[test]
+fn order_outlives_restarts_on_other_workers() {
+    const ROWS: i64 = 1_500;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (world, dir) = (Arc::new(World::default()), tempfile::tempdir().unwrap());
+    let gate = Gate::at(0);
+    for round in 0.. {
+        // With seven keys, a row's key is its partition.
+        let script = Script { partitions: 3, rows: ROWS, keys: 7, bounded: true, gate: Arc::clone(&gate) };
+        let nap = rng.u64(1..4_000);
+        let work = calls::asynchronous(Calls::new(12), 1, &schema(), move |call: Call| async move {
+            tokio::time::sleep(Duration::from_micros(number(&call).unsigned_abs() * 7919 % nap)).await;
+            Ok(passed(call))
+        });
+        let (mut pipeline, called) = called(script, None, work);
+        let input = Input::from(called).by(vec!["key".into()]);
+        let pass = pipeline.operator("pass", "pass", vec![input], vec![count_schema()], operator::<Pass>());
+        pipeline.sink("out", Input::from(pass), Arc::new(ToWorld(Arc::clone(&world))));
+        let job = start(&pipeline, 1 + rng.usize(..3), dir.path());
+        if round >= 15 {
+            gate.open(i64::MAX);
+            ended(&job);
+            break;
+        }
+        gate.open(i64::from(rng.u32(..)) % 40 + (round + 1) * 80);
+        job.wait_checkpoint(job.status().checkpoint + 1, Duration::from_millis(200));
+        job.wait_timeout(Duration::from_micros(rng.u64(..5_000)));
+        job.request_stop(Stop::Kill);
+        ended(&job);
+    }
+    for partition in 0..3 {
+        let rows: Vec<i64> = world.in_order().iter().filter(|r| r[0] == partition).map(|r| r[1]).collect();
+        let first = rows.iter().zip(0..).position(|(n, expected)| *n != expected);
+        assert!(first.is_none() && rows.len() == ROWS as usize, "seed {seed}, partition {partition}, at {first:?}");
+    }
+}

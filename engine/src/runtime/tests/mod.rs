@@ -3,6 +3,7 @@
 mod calls;
 #[cfg(feature = "sql")]
 mod jumps;
+mod panics;
 mod restart;
 mod running;
 mod simulated;
