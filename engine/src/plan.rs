@@ -169,6 +169,9 @@ pub struct Pipeline {
     pub settings: Settings,
     /// Nodes that had another name before, by the present one: they take over what a checkpoint holds of it.
     pub was: BTreeMap<String, String>,
+    /// What kind of thing sources and sinks are, by name, where somebody has said it: positions of one kind are
+    /// nothing to another.
+    pub kinds: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
@@ -180,6 +183,7 @@ impl Pipeline {
             nodes: Vec::new(),
             settings: Settings::default(),
             was: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -308,11 +312,27 @@ impl Pipeline {
         for node in &self.nodes {
             self.check_node(node, &mut problems);
         }
+        self.check_was(&mut problems);
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }
         let wanted = self.wanted();
         Ok(Prepared { schemas: self.pruned(&wanted), pipeline: self.clone() })
+    }
+
+    /// An old name is nobody's any more, and one node's alone.
+    fn check_was(&self, problems: &mut Vec<Problem>) {
+        for (name, old) in &self.was {
+            let claims = self.was.values().filter(|o| *o == old).count();
+            if claims > 1 || self.nodes.iter().any(|n| *n.name == **old) {
+                problems.push(
+                    Problem::error("PLAN-WAS", "the old name of a node is another's, too")
+                        .at(Place::node(name))
+                        .found(old.clone())
+                        .help("only one node can keep the state of an old name"),
+                );
+            }
+        }
     }
 
     fn check_node(&self, node: &Node, problems: &mut Vec<Problem>) {

@@ -92,7 +92,7 @@ pub(crate) struct AroundSpec {
 
 impl AroundSpec {
     pub fn with(self, errors: Outlet) -> Surround {
-        Surround { shared: self.shared, metrics: self.metrics, on_error: self.on_error, errors }
+        Surround { time: None, shared: self.shared, metrics: self.metrics, on_error: self.on_error, errors }
     }
 }
 

@@ -143,12 +143,12 @@ impl Changes<'_> {
 
     /// The newest checkpoint of the job, which may make and delete files meanwhile.
     fn newest(&self, started: &Started) -> millstream::Result<Option<millstream::state::Committed>> {
-        let mut read = plan::newest(&started.dir);
+        let mut read = plan::newest(&started.dir, &started.name);
         for _ in 1..READS {
             if read.is_ok() {
                 break;
             }
-            read = plan::newest(&started.dir);
+            read = plan::newest(&started.dir, &started.name);
         }
         read
     }

@@ -587,6 +587,26 @@ impl Operator for Pass {
 }
 
 #[test]
+fn rows_that_come_anew_wait_for_restored_rows_of_all_workers() {
+    let (world, dir, desk) = (Arc::new(World::default()), tempfile::tempdir().unwrap(), Desk::holding([5]));
+    let gate = Gate::at(20);
+    let script = || Script { partitions: 2, rows: 40, keys: 7, bounded: true, gate: Arc::clone(&gate) };
+    let pipeline = || calling(script(), to_desk(Calls::new(100), &desk), &world);
+    let job = start(&pipeline(), 1, dir.path());
+    assert!(desk.wait(|s| s.calls.len() == 40));
+    job.request_stop(Stop::Drain);
+    ended(&job);
+    // The second partition is now read by the second worker, and its old rows are with the first.
+    gate.open(40);
+    let job = start(&pipeline(), 2, dir.path());
+    assert!(desk.wait(|s| s.calls.iter().filter(|c| c.0 >= 20).count() == 40));
+    assert!(!world.wait(Duration::from_millis(50), |rows| rows.iter().any(|r| r[1] >= 20)), "they may not pass");
+    desk.hold([]);
+    ended(&job);
+    assert_eq!(world.published().len(), 80);
+}
+
+#[test]
 fn order_outlives_restarts_on_other_workers() {
     const ROWS: i64 = 1_500;
     let seed = fastrand::u64(..);
