@@ -61,6 +61,27 @@ pub fn run(
     Ok(wanted.iter().filter_map(|w| compare::compare(w, outcome.batch(&w.port))).collect())
 }
 
+/// What is wrong with tests of a pipeline that has been loaded, as far as it can be known without running
+/// them: columns that a port does not have, values that do not fit.
+pub fn check(loaded: &Loaded, source: &Source, cases: &[Case]) -> Vec<Problem> {
+    let plan = Plan { source, loaded };
+    let mut problems = Vec::new();
+    for case in cases {
+        for feed in &case.feed {
+            if let FeedValue::Row(row) = &feed.value {
+                plan.fed(feed, row, &mut problems);
+            }
+        }
+        // A port that no node reads (`late`) is only there in a run that looks at it.
+        for (at, expect) in &case.expect {
+            if let Some(port) = plan.port(at) {
+                plan.expected(at, &port.schema, &expect.value, &mut problems);
+            }
+        }
+    }
+    problems
+}
+
 /// A problem of the run, at the test where it has no better place.
 fn placed(source: &Source, case: &Case, problem: Problem) -> Problem {
     if problem.place.is_some() { problem } else { problem.at(source.place(case.name.span)) }

@@ -168,10 +168,7 @@ fn what_cannot_be_run_is_said() {
     let failing = Flow::new("failing");
     failing
         .channel("events", channel::<Event>(16).1)
-        .map("fails", |e| match e.key.as_str() {
-            "bad" => panic!("planted"),
-            _ => e,
-        })
+        .map_batches::<Event>("fails", |_| Err(crate::Problem::error("MINE", "planted")))
         .to("out", collect::<Event>().0);
-    assert_eq!(code(TestRun::new(&failing.pipeline()).row("events", event("bad", 1))), "INTERNAL");
+    assert_eq!(code(TestRun::new(&failing.pipeline()).row("events", event("bad", 1))), "MINE");
 }

@@ -30,10 +30,10 @@ struct Tally {
 }
 
 /// A pipeline file and all its tests.
-struct Suite {
-    document: Document,
+pub(super) struct Suite {
+    pub document: Document,
     /// Each with the text in which it stands.
-    cases: Vec<(Source, Case)>,
+    pub cases: Vec<(Source, Case)>,
 }
 
 /// `millstream test FILE...`.
@@ -75,7 +75,7 @@ fn summary(tally: &Tally, files: usize, took: Duration) -> String {
 }
 
 /// The pipeline and the tests that a file names: those within it, and those in the file beside it.
-fn suite(file: &Path, registry: &Registry, print: &Print) -> Result<Suite, Failure> {
+pub(super) fn suite(file: &Path, registry: &Registry, print: &Print) -> Result<Suite, Failure> {
     let (pipeline, beside) = if is_test_file(file) {
         let tests = read_tests(file, print)?;
         let named = tests.pipeline.as_ref().map(|p| p.value.clone());
@@ -106,12 +106,12 @@ fn suite(file: &Path, registry: &Registry, print: &Print) -> Result<Suite, Failu
     Ok(Suite { document, cases })
 }
 
-fn is_test_file(file: &Path) -> bool {
+pub(super) fn is_test_file(file: &Path) -> bool {
     file.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".test.yaml"))
 }
 
 /// `NAME.yaml` of `NAME.test.yaml`.
-fn tested_by(file: &Path) -> PathBuf {
+pub(super) fn tested_by(file: &Path) -> PathBuf {
     file.with_extension("").with_extension("yaml")
 }
 

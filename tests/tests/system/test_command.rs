@@ -117,6 +117,8 @@ fn tests_may_stand_beside_the_pipeline_and_mistakes_in_them_have_places() {
         let ended = scene.bare(&["test", file]).fine();
         assert!(ended.stdout.contains("1 passed, 0 failed"), "{}", ended.stdout);
     }
+    let checked = scene.bare(&["check", "pipeline.yaml", "pipeline.test.yaml"]).fine();
+    assert!(checked.stdout.ends_with("pipeline.test.yaml: ok, 1 test\n"), "{}", checked.stdout);
     let both = scene.bare(&["test", "pipeline.yaml", "pipeline.test.yaml"]).fine();
     assert!(both.stdout.contains("1 passed, 0 failed"), "{}", both.stdout);
 
@@ -133,5 +135,7 @@ fn tests_may_stand_beside_the_pipeline_and_mistakes_in_them_have_places() {
         assert_eq!(ended.status.code(), Some(1), "{tests}: {}", ended.stderr);
         let found = ended.stderr.contains(&format!("pipeline.test.yaml{place}")) && ended.stderr.contains(said);
         assert!(found, "{tests}:\n{}", ended.stderr);
+        let checked = scene.bare(&["check", "pipeline.test.yaml"]);
+        assert_eq!((checked.status.code(), checked.stderr), (Some(1), ended.stderr), "{tests}: check finds the same");
     }
 }
