@@ -28,6 +28,8 @@ pub(crate) struct Ticker {
     last_checkpoint: Duration,
     /// Something came in since the last checkpoint was marked.
     unsaved: bool,
+    /// Something has come in since the start: sinks may hold what they publish at the end only.
+    begun: bool,
     /// The epoch in which all sources were seen to have ended.
     ended: Option<Epoch>,
 }
@@ -36,7 +38,16 @@ impl Ticker {
     pub fn new(shared: Arc<Shared>, epoch: Duration, every: Duration) -> Ticker {
         let now = shared.clock.monotonic();
         let epoch = if shared.clock.manual().is_some() { Duration::ZERO } else { epoch };
-        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, ended: None }
+        Ticker {
+            shared,
+            epoch,
+            every,
+            last_epoch: now,
+            last_checkpoint: now,
+            unsaved: false,
+            begun: false,
+            ended: None,
+        }
     }
 
     /// Runs until the job ends.
@@ -72,6 +83,7 @@ impl Ticker {
         let due = wake.is_some_and(|at| at <= now) || self.ended == Some(self.shared.target());
         let dirty = self.shared.is_dirty();
         self.unsaved |= dirty;
+        self.begun |= dirty;
         let save = *checkpoint || (self.unsaved && now.saturating_sub(self.last_checkpoint) >= self.every);
         if !(dirty || due || save) {
             let to_wake = wake.map_or(IDLE, |at| at.saturating_sub(now));
@@ -101,15 +113,17 @@ impl Ticker {
         // What came in since we looked is in the epoch that ends here: saved if that is a checkpoint.
         let since = self.shared.advance(false);
         self.unsaved |= since && !mark;
+        self.begun |= since;
         self.epoch
     }
 
-    /// The last epoch: a checkpoint if anything came in, then the sources end.
+    /// The last epoch: a checkpoint if this run brought anything, even if that is saved already, since sinks
+    /// close and publish with the last one; then the sources end.
     fn close(&mut self) {
         while self.shared.in_flight() >= CHECKPOINTS && !self.shared.poisoned() {
             self.shared.wait(self.epoch.max(SOON));
         }
-        if self.unsaved || self.shared.is_dirty() {
+        if self.begun || self.shared.is_dirty() {
             self.shared.mark(self.shared.target());
         }
         self.shared.advance(true);
