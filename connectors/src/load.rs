@@ -204,6 +204,7 @@ impl Loader<'_> {
         if let Some(was) = &node.was {
             self.pipeline.was.insert(node.name.clone(), was.value.clone());
         }
+        self.pipeline.kinds.insert(node.name.clone(), node.kind.value.clone());
         let Some(inputs) = self.inputs(node, edges)? else { return Ok(()) };
         let kind = self.registry.kind(&node.kind).expect("the checks know every kind");
         let first = self.pipeline.nodes.len();

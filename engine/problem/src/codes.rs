@@ -233,11 +233,15 @@ areas! {
         "STATE-WAS": "The checkpoint holds state under the old name of a node and under its new one.", "Take `was` away, or give one up with `--drop-state`.";
     }
     "Dead letters" {
+        "DEAD-GUARD": "Too many records become dead letters: the sources wait, or the run ends.", "Look at them with `millstream dead list`, mend the pipeline, start it again and run `millstream dead replay`; if they are meant to be, say `dead_letters: { guard: off }`.";
+        "DEAD-NONE": "There is no checkpoint, so there are no dead letters to replay.", "Run the pipeline first, or name its state with `--state`.";
         "DEAD-NUMBER": "No dead letter has this number.", "`millstream dead list` shows them.";
         "DEAD-SEGMENT": "A segment of dead letters cannot be read.", "`millstream state verify`; restore the directory from a backup.";
         "DEAD-STORE": "The dead-letter store is nearly full, or full.", "Mend what makes the letters; raise `dead_letters: { max }`, or set `when_full: drop_oldest`.";
+        "NODE-PANIC": "A node panics on this row each time, or for no row that could be set aside.", "Mend the node; then `millstream dead replay` feeds the row again.";
     }
     "The command line" {
+        "CLI-BOUND": "An end of a range of dead letters is neither a number nor a time.", "Write a number as `millstream dead list` prints it, `2026-01-31` or `2026-01-31T12:00:00Z`.";
         "CLI-FRESH": "The directory that `--fresh` would remove holds no state of Millstream.", "Name the right one with `--state`.";
         "CLI-METRICS": "Metrics cannot be answered at this address.", "Use a free port of 127.0.0.1.";
         "CLI-NO-TESTS": "There is no test to run.", "Write some under `tests:` in the file, or in NAME.test.yaml beside it; look at `--filter`.";

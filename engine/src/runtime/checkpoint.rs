@@ -124,6 +124,8 @@ pub(crate) struct Committer {
     pub operators: BTreeMap<String, (OperatorFactory, Vec<SchemaRef>)>,
     pub metrics: Arc<Metrics>,
     pub letters: Keeper,
+    /// What the sources and sinks are, for whoever reads the checkpoint with a changed pipeline.
+    pub kinds: BTreeMap<String, String>,
     /// The run is a replay of dead letters.
     pub replay: Option<Replaying>,
     pub timeout: Duration,
@@ -321,7 +323,8 @@ impl Committer {
         if let Some(last) = self.letters.add(body.checkpoint, body.wall, bytes) {
             body.release.push((AttachedKind::DeadLetters, dead::OWNER.into(), last));
         }
-        body.extra = serde_json::json!({ "wall": body.wall, "dead_letters": self.letters.clocks() });
+        body.extra =
+            serde_json::json!({ "wall": body.wall, "dead_letters": self.letters.clocks(), "kinds": self.kinds });
         self.watch_letters();
     }
 

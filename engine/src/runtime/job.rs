@@ -10,7 +10,7 @@ use super::sink::{Command, Mailbox, Writer};
 use super::suspects::Suspects;
 use super::turns;
 use super::watch::{Watched, Watches};
-use super::worker::{self, Blueprint, Restored};
+use super::worker::{self, Blueprint, Letters, Restored};
 use crate::connect::{Handle, PartitionId, Position};
 use crate::dead::guard::Counter;
 use crate::dead::replay::{DECODER, Plan, ReadRows};
@@ -211,12 +211,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::start`]; `DEAD-NONE` where there is no checkpoint.
-    pub fn replay(
-        &self,
-        pipeline: &Pipeline,
-        selection: &Selection,
-        read: ReadRows<'_>,
-    ) -> Result<Replay, Vec<Problem>> {
+    pub fn replay(&self, pipeline: &Pipeline, selection: &Selection, read: &ReadRows) -> Result<Replay, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
         self.launch_replay(prepared, selection, read)
     }
@@ -225,13 +220,13 @@ impl Runtime {
         &self,
         prepared: Prepared,
         selection: &Selection,
-        read: ReadRows<'_>,
+        read: &ReadRows,
     ) -> Result<Replay, Vec<Problem>> {
         let one = |p| vec![p];
         let (log, tail) = self.evolved(&prepared, Resume::OrFresh)?;
         let tail = tail.ok_or_else(|| one(dead::replay::no_letters()))?;
         let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail).map_err(one)?, selection, read));
-        let replay = Some(Arc::clone(&plan));
+        let replay = Some(Letters { plan: Arc::clone(&plan), read: Arc::clone(read) });
         let launch = Launch { runtime: self, prepared, tail: Some(tail), watches: Vec::new(), replay };
         Ok(Replay { job: launch.run(log).map_err(one)?, plan })
     }
@@ -287,7 +282,7 @@ struct Launch<'a> {
     /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
     watches: Vec<Watch>,
-    replay: Option<Arc<Plan>>,
+    replay: Option<Letters>,
 }
 
 impl Launch<'_> {
@@ -309,8 +304,8 @@ impl Launch<'_> {
         let newest = self.tail.as_ref().map_or((0, 0), |t| (t.body.checkpoint, t.body.epoch));
         self.suspects().restart(newest.0, newest.1);
         let partitions = match &self.replay {
-            Some(plan) => {
-                self.expect_feeds(plan, &parts.shared);
+            Some(letters) => {
+                self.expect_feeds(&letters.plan, &parts.shared);
                 BTreeMap::new()
             }
             None => self.discover(&parts.shared, &restored)?,
@@ -451,11 +446,11 @@ impl Launch<'_> {
     }
 
     fn replaying(&self) -> Option<checkpoint::Replaying> {
-        let (plan, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
+        let (letters, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
         Some(checkpoint::Replaying {
             sources: tail.body.sources.clone(),
             watermarks: tail.body.watermarks.clone(),
-            taken: plan.taken.clone(),
+            taken: letters.plan.taken.clone(),
         })
     }
 
@@ -497,6 +492,7 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            kinds: self.prepared.pipeline.kinds.clone(),
             replay: self.replaying(),
             timeout,
             on_commit: Box::new(move |n| {

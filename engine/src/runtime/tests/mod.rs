@@ -4,6 +4,7 @@ mod calls;
 #[cfg(feature = "sql")]
 mod jumps;
 mod panics;
+mod replay;
 mod restart;
 mod running;
 mod simulated;
