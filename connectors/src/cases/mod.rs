@@ -149,9 +149,7 @@ impl Plan<'_> {
             None => test,
         };
         match &feed.value {
-            FeedValue::Value(text) => {
-                test.bytes(&feed.into.node, format!("{}\n", text.strip_suffix('\n').unwrap_or(text)))
-            }
+            FeedValue::Value(text) => test.record(&feed.into.node, text.clone().into_bytes()),
             FeedValue::Row(row) => match self.fed(feed, row, problems) {
                 Some(rows) => test.rows(&feed.into.node, rows),
                 None => test,

@@ -4,7 +4,7 @@ use super::collect::{Collected, Collector};
 use super::feed::{Fed, Feed};
 use super::outcome::Outcome;
 use crate::batch::Batch;
-use crate::connect::{Body, Message};
+use crate::connect::{Body, Message, Refused};
 use crate::operator::{Emit, Reads, Stage, StageFactory};
 use crate::plan::{ERRORS, Input, NodeId, Pipeline, Work};
 use crate::problem::nearest;
@@ -101,6 +101,21 @@ impl TestRun {
     /// Feeds rows to a source, all in one epoch; its decoder does not see them.
     pub fn rows(mut self, source: &str, rows: RecordBatch) -> Self {
         self.steps.push(Step::Feed(source.into(), Body::Rows { start: 0, rows }));
+        self
+    }
+    /// Feeds one record to the decoder of a source, as its transport would bring it: a line, or a message.
+    pub fn record(mut self, source: &str, payload: impl Into<Bytes>) -> Self {
+        let of = |n: &crate::plan::Node| match &n.work {
+            Work::Source(found) if &*n.name == source => Some(Arc::clone(found)),
+            _ => None,
+        };
+        let refused = Refused { position: 0, key: None, payload: payload.into() };
+        // A source that is not there is told of when the test runs.
+        let body = match self.pipeline.nodes.iter().find_map(of) {
+            Some(found) => found.body(refused),
+            None => Body::Bytes { start: 0, data: refused.payload },
+        };
+        self.steps.push(Step::Feed(source.into(), body));
         self
     }
     /// Feeds bytes to the decoder of a source; several lines are several records.

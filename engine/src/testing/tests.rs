@@ -148,6 +148,7 @@ fn what_cannot_be_run_is_said() {
     let code = |run: TestRun| run.run().unwrap_err()[0].code.to_string();
     let run = || TestRun::new(&flow().pipeline());
     assert_eq!(code(run().row("event", event("a", 1))), "TEST-NAME");
+    assert_eq!(code(run().record("event", "a")), "TEST-NAME");
     assert_eq!(code(run().observe("sean")), "TEST-NAME");
     assert_eq!(code(run().observe("out.errors")), "TEST-NAME");
     crate::row! { struct Half { key: String } }
