@@ -187,6 +187,7 @@ pub(crate) fn fitted(block: &StateBlock, rows: &RecordBatch, expected: &SchemaRe
 }
 
 /// Names that repeat, told apart: `a`, `a (2)`.
+#[cfg(any(feature = "sql", test))]
 pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut one = |name: String| {

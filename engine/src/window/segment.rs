@@ -106,6 +106,7 @@ pub(crate) fn own_rows(block: &StateBlock, rows: &RecordBatch, groups: &KeyGroup
 }
 
 /// A length of time as pipeline files write it: the largest unit that divides it.
+#[cfg(feature = "sql")]
 pub(crate) fn as_text(micros: i64) -> String {
     let units = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
     match units.iter().find(|(_, unit)| micros != 0 && micros % unit == 0) {
