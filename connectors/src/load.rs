@@ -117,6 +117,23 @@ pub fn load_document(
     Ok(Loaded { document, pipeline, ports, notes })
 }
 
+/// `dead_letters:` as the engine has it.
+pub fn limits(letters: &document::DeadLetters) -> dead::Limits {
+    dead::Limits {
+        keep: letters.keep.get(),
+        max: letters.max.bytes(),
+        when_full: match letters.when_full {
+            document::WhenFull::Pause => dead::WhenFull::Pause,
+            document::WhenFull::DropOldest => dead::WhenFull::DropOldest,
+        },
+        guard: letters.guard.map(|g| dead::guard::Guard {
+            share: g.share.millionths(),
+            rows: g.rows,
+            every: g.every.get(),
+        }),
+    }
+}
+
 /// A problem of the engine that names a node, moved to the node's place in the file.
 fn locate(document: &Document, mut problem: Problem) -> Problem {
     if let Some(millstream::Place::Node { node, .. }) = &problem.place
@@ -158,15 +175,7 @@ impl Loader<'_> {
         let settings = &mut self.pipeline.settings;
         settings.checkpoint_every = micros(self.document.checkpoint.every);
         settings.checkpoint_timeout = micros(self.document.checkpoint.timeout);
-        let letters = &self.document.dead_letters;
-        settings.dead_letters = dead::Limits {
-            keep: micros(letters.keep),
-            max: letters.max.bytes(),
-            when_full: match letters.when_full {
-                document::WhenFull::Pause => dead::WhenFull::Pause,
-                document::WhenFull::DropOldest => dead::WhenFull::DropOldest,
-            },
-        };
+        settings.dead_letters = limits(&self.document.dead_letters);
     }
 
     /// Builds every node; a node whose inputs failed is left out, since it would only echo.

@@ -57,6 +57,11 @@ pub trait Source: Send + Sync + 'static {
     fn replayable(&self) -> bool {
         true
     }
+    /// A record that a decoder of this source has refused, as it is given to a decoder again: a dead letter that
+    /// is replayed. By default it is a line; a source of messages gives a message.
+    fn body(&self, refused: Refused) -> Body {
+        Body::Bytes { start: refused.position, data: refused.payload }
+    }
     /// The checkpoint with these positions is durable: confirm upstream.
     fn committed(&self, _positions: &[(PartitionId, Position)]) {}
 }
@@ -172,6 +177,17 @@ pub struct Reject {
     pub code: &'static str,
     /// What was found and what was expected.
     pub message: String,
+    /// Its key, where the transport has one.
+    pub key: Option<Bytes>,
+    /// The original bytes.
+    pub payload: Bytes,
+}
+
+/// What a dead letter keeps of a record that could not be decoded.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its position in the partition.
+    pub position: u64,
     /// Its key, where the transport has one.
     pub key: Option<Bytes>,
     /// The original bytes.

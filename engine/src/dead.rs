@@ -4,20 +4,30 @@
 //! to the pipeline's own store: Arrow IPC segments beside the checkpoints, named by the commit record,
 //! so that a dead letter is in the same commit as the output. A payload over [`PAYLOAD_MAX`] bytes is
 //! kept as its first 64 KiB with its length and hash in the message.
+//!
+//! A stored letter has one column more than a row of the port: `role`, which of the steps that make up the
+//! node refused it. [`stored`] reads the store, [`replay`] says which letters can be fed again, and where.
 
 use crate::batch::{Batch, record_batch};
 use crate::connect::Reject;
 use crate::operator::Rejected;
 use crate::time::Micros;
 use crate::{Problem, Result};
-use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, UInt64Builder};
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+    UInt64Builder,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+pub mod guard;
+pub mod replay;
+pub mod stored;
 
 /// Payloads over this many bytes are cut.
 pub const PAYLOAD_MAX: usize = 1 << 20;
@@ -43,11 +53,18 @@ pub struct Limits {
     pub max: u64,
     /// What happens at `max`.
     pub when_full: WhenFull,
+    /// When too many records become dead letters; `None` = never.
+    pub guard: Option<guard::Guard>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { keep: Duration::from_secs(30 * 24 * 3600), max: 1 << 30, when_full: WhenFull::Pause }
+        Limits {
+            keep: Duration::from_secs(30 * 24 * 3600),
+            max: 1 << 30,
+            when_full: WhenFull::Pause,
+            guard: Some(guard::Guard::default()),
+        }
     }
 }
 
@@ -168,25 +185,58 @@ fn batch(node: &str, now: Micros, letters: impl Iterator<Item = Letter>) -> Batc
 /// Under which name dead letters are attached to a checkpoint.
 pub const OWNER: &str = "dead_letters";
 
-/// Dead letters as the bytes of one segment: an Arrow IPC stream.
-pub fn encode<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Result<Vec<u8>> {
+/// The schema of a segment: that of the port, and `role`.
+fn segment_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let mut fields = schema().fields().to_vec();
+        fields.push(Arc::new(Field::new("role", DataType::Utf8, true)));
+        Arc::new(Schema::new(fields))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+/// A batch of an `errors` port as it is stored: with the role of the step that refused the rows.
+pub(crate) fn with_role(letters: &RecordBatch, role: &str) -> RecordBatch {
+    let rows = letters.num_rows();
+    let role: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(role, rows)));
+    record_batch(segment_schema(), letters.columns().iter().cloned().chain([role]).collect(), rows)
+}
+
+/// Stored letters as the bytes of one segment: an Arrow IPC stream.
+pub(crate) fn encode(batches: impl Iterator<Item = RecordBatch>) -> Result<Vec<u8>> {
     let failed = |e: arrow::error::ArrowError| Problem::internal(format!("dead letters cannot be encoded: {e}"));
-    let mut writer = StreamWriter::try_new(Vec::new(), &schema()).map_err(failed)?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &segment_schema()).map_err(failed)?;
     for batch in batches {
-        writer.write(batch).map_err(failed)?;
+        // Segments of before there were roles have a column less.
+        let missing = segment_schema().fields().len() - batch.num_columns();
+        let columns = batch.columns().iter().cloned();
+        let nulls = std::iter::repeat_n(arrow::array::new_null_array(&DataType::Utf8, batch.num_rows()), missing);
+        let batch = record_batch(segment_schema(), columns.chain(nulls).collect(), batch.num_rows());
+        writer.write(&batch).map_err(failed)?;
     }
     writer.into_inner().map_err(failed)
 }
 
-/// The rows of one segment.
+/// The rows of one segment; the column `role` is not there in those of older versions.
 ///
 /// # Errors
-/// `DEAD-SEGMENT` when the bytes are not what [`encode`] made.
+/// `DEAD-SEGMENT` when the bytes are not those of a segment.
 pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
     let failed = |e: arrow::error::ArrowError| {
         Problem::error("DEAD-SEGMENT", format!("a segment of dead letters cannot be read: {e}"))
     };
     StreamReader::try_new(bytes, None).map_err(failed)?.map(|b| b.map_err(failed)).collect()
+}
+
+/// What is left of the batches of a segment without some of its rows, which are counted over all of them.
+pub(crate) fn without(batches: Vec<RecordBatch>, rows: &BTreeSet<usize>) -> Vec<RecordBatch> {
+    let mut first = 0;
+    let left = batches.into_iter().map(|batch| {
+        let keep: BooleanArray = (first..first + batch.num_rows()).map(|row| Some(!rows.contains(&row))).collect();
+        first += batch.num_rows();
+        arrow::compute::filter_record_batch(&batch, &keep).expect("the mask has one value per row")
+    });
+    left.filter(|b| b.num_rows() > 0).collect()
 }
 
 /// The store's segments and its limits: what goes, and when sources must wait.
@@ -223,7 +273,18 @@ impl Keeper {
         released
     }
 
-    fn bytes(&self) -> u64 {
+    /// A file of the segment of `checkpoint` goes with the next record.
+    pub fn forget(&mut self, checkpoint: u64, bytes: u64) {
+        if let Some((_, left)) = self.segments.get_mut(&checkpoint) {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                self.segments.remove(&checkpoint);
+            }
+        }
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
         self.segments.values().map(|(_, bytes)| bytes).sum()
     }
 
@@ -263,11 +324,15 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::connect::Decoded;
+    use arrow::array::Array;
 
     const DAY: Micros = 86_400_000_000;
 
     fn keeper(when_full: WhenFull) -> Keeper {
-        Keeper::new(Limits { keep: Duration::from_secs(10 * 86_400), max: 1_000, when_full }, BTreeMap::new())
+        Keeper::new(
+            Limits { keep: Duration::from_secs(10 * 86_400), max: 1_000, when_full, guard: None },
+            BTreeMap::new(),
+        )
     }
 
     #[test]
@@ -300,8 +365,11 @@ mod tests {
         let mut letters = Decoded::default();
         letters.reject(7, "TEST", "no good", Bytes::from_static(b"\xff"));
         let batch = from_rejects("n", &"p".into(), 5, letters.rejects);
-        let back = decode(&encode([&batch.rows].into_iter()).unwrap()).unwrap();
-        assert_eq!(back, [batch.rows]);
+        let stored = with_role(&batch.rows, "source.0");
+        let back = decode(&encode([stored.clone()].into_iter()).unwrap()).unwrap();
+        assert_eq!(back, [stored]);
+        let old = decode(&encode([batch.rows.clone()].into_iter()).unwrap()).unwrap();
+        assert!(old[0].column_by_name("role").unwrap().is_null(0), "a segment of before there were roles");
         assert_eq!(decode(b"rubbish").unwrap_err().code, "DEAD-SEGMENT");
     }
 }

@@ -102,6 +102,16 @@ pub enum Work {
     Sink(Arc<dyn SinkFactory>),
 }
 
+impl Work {
+    /// The source that it is.
+    pub fn source(&self) -> Option<&Arc<dyn Source>> {
+        match self {
+            Work::Source(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// One node of the graph.
 #[derive(Clone)]
 pub struct Node {
@@ -298,11 +308,27 @@ impl Pipeline {
         for node in &self.nodes {
             self.check_node(node, &mut problems);
         }
+        self.check_was(&mut problems);
         if problems.iter().any(Problem::is_error) {
             return Err(problems);
         }
         let wanted = self.wanted();
         Ok(Prepared { schemas: self.pruned(&wanted), pipeline: self.clone() })
+    }
+
+    /// An old name is nobody's any more, and one node's alone.
+    fn check_was(&self, problems: &mut Vec<Problem>) {
+        for (name, old) in &self.was {
+            let claims = self.was.values().filter(|o| *o == old).count();
+            if claims > 1 || self.nodes.iter().any(|n| *n.name == **old) {
+                problems.push(
+                    Problem::error("PLAN-WAS", "the old name of a node is another's, too")
+                        .at(Place::node(name))
+                        .found(old.clone())
+                        .help("only one node can keep the state of an old name"),
+                );
+            }
+        }
     }
 
     fn check_node(&self, node: &Node, problems: &mut Vec<Problem>) {

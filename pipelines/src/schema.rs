@@ -28,7 +28,18 @@ pub fn pipeline_schema(catalogue: &Catalogue) -> Value {
             "dead_letters": object(json!({
                 "keep": { "$ref": "#/$defs/duration" },
                 "max": { "$ref": "#/$defs/size" },
-                "when_full": { "enum": ["pause", "drop_oldest"] }
+                "when_full": { "enum": ["pause", "drop_oldest"] },
+                "guard": {
+                    "description": "More dead letters than `rows`, and more than this share of the records, within `every`: the sources wait, and a run that ends by itself ends with an error.",
+                    "oneOf": [
+                        { "const": "off" },
+                        object(json!({
+                            "share": { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?%$", "default": "5%" },
+                            "rows": { "type": "integer", "minimum": 0, "default": 1000 },
+                            "every": { "$ref": "#/$defs/duration" }
+                        }), &[])
+                    ]
+                }
             }), &[]),
             "parameters": { "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": { "$ref": "#/$defs/parameter" } },
             "connections": {

@@ -23,6 +23,10 @@ pub struct Duration(std::time::Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
+/// A part of a whole: `5%`, `0.5%`. At most `100%`, in steps of a millionth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u32);
+
 const DURATION_UNITS: [(&str, u64); 6] =
     [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
 const DURATION_MAX: u64 = 36_500 * 86_400_000_000;
@@ -59,6 +63,29 @@ impl Duration {
     /// JSON Schema of a duration in a config.
     pub fn json_schema() -> serde_json::Value {
         json!({ "type": "string", "pattern": "^[0-9]+(us|ms|s|m|h|d)$", "x-unit": "duration", "examples": ["10s"] })
+    }
+}
+
+impl Percent {
+    /// The form, for messages.
+    pub const EXPECTED: &'static str = "a share such as 5% or 0.5%, at most 100%";
+
+    /// Whole percent.
+    pub const fn new(percent: u32) -> Percent {
+        Percent(percent * 10_000)
+    }
+    /// Out of a million.
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
+    /// Reads `0.5%`.
+    pub fn parse(text: &str) -> Result<Percent, UnitError> {
+        let plain = |t: &&str| t.bytes().all(|b| b.is_ascii_digit() || b == b'.') && !t.starts_with('.');
+        let number: Option<f64> = text.strip_suffix('%').filter(plain).and_then(|n| n.parse().ok());
+        match number.filter(|n| *n <= 100.0) {
+            Some(n) => Ok(Percent((n * 10_000.0).round() as u32)),
+            None => Err(UnitError { what: "not a share".into(), help: "write it with its unit, such as 5%".into() }),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `millstream` as the tests run it: the same program, with failpoints and planted mistakes compiled in, and
-//! with a kind of node that only tests need.
+//! with kinds of node that only tests need.
+
+mod planted;
 
 use millstream::Problem;
 use millstream::calls::{self, Call, Calls};
@@ -60,5 +62,7 @@ impl Kind for Delay {
 }
 
 fn main() -> std::process::ExitCode {
-    millstream_server::cli_main(Registry::builtin().with(Delay))
+    millstream_server::cli_main(
+        Registry::builtin().with(Delay).with(planted::PlantedFilter).with(planted::PlantedDedupe),
+    )
 }

@@ -47,6 +47,9 @@ pub struct Parts {
     /// The directory that they are below, as the pipeline file said it; absent in old checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// What their names begin with; absent in old checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<String>,
     /// Still written to.
     pub open: Vec<OpenPart>,
     /// To be published when the checkpoint is durable.

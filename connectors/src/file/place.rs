@@ -210,12 +210,16 @@ impl Namer {
         format!("{}{}-{worker:03}-{epoch:08}-{n:03}{}", self.prefix, self.tag, self.extension)
     }
 
-    /// True for the name of a hidden file of this sink, marks included.
-    pub fn is_hidden(&self, name: &str) -> bool {
-        let ours =
-            name.strip_prefix('.').and_then(|n| n.strip_prefix(&self.prefix)).and_then(|n| n.strip_prefix(&self.tag));
-        ours.is_some_and(|n| n.starts_with('-')) && [OPEN, DONE, MARK].iter().any(|end| name.ends_with(end))
+    /// What all names begin with: it says who writes.
+    pub fn stem(&self) -> String {
+        format!("{}{}-", self.prefix, self.tag)
     }
+}
+
+/// True for the name of a hidden file of the sink with this stem, marks included.
+pub fn is_hidden(name: &str, stem: &str) -> bool {
+    let ours = name.strip_prefix('.').is_some_and(|n| n.starts_with(stem));
+    ours && [OPEN, DONE, MARK].iter().any(|end| name.ends_with(end))
 }
 
 /// The hidden name beside a published one.

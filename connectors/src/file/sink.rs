@@ -14,7 +14,7 @@
 use super::config::{Compression, FileSinkConfig};
 use super::open::Access;
 use super::part::{Part, Parts, RolledPart, remove};
-use super::place::{Namer, Template, make_dirs, sync_dir};
+use super::place::{Namer, Template, is_hidden, make_dirs, sync_dir};
 use super::spool::Spool;
 use crate::format::{Encode, Format};
 use arrow::datatypes::SchemaRef;
@@ -100,17 +100,16 @@ impl SinkFactory for FileSinkFactory {
     }
 
     fn recover(&self, handles: Vec<Handle>) -> Result<()> {
-        let mut bases = BTreeSet::from([self.shared.template.base.clone()]);
-        let mut directories = bases.clone();
+        // Path, prefix and name may have been changed since: what was committed before belongs under the old
+        // path, and what was not goes, whatever its name.
+        let own = (self.shared.template.base.clone(), self.shared.namer.stem());
+        let mut places = BTreeSet::from([own.clone()]);
+        let mut directories = BTreeSet::from([own.0.clone()]);
         let mut marks = Vec::new();
         for handle in &handles {
             let parts = parts_of(handle)?;
-            // The path may have been changed since: what was committed before belongs under the old one.
-            let base = &parts
-                .base
-                .as_ref()
-                .map_or_else(|| self.shared.template.base.clone(), |written| self.shared.template.base_of(written));
-            bases.insert(base.clone());
+            let base = &parts.base.as_ref().map_or(own.0.clone(), |written| self.shared.template.base_of(written));
+            places.insert((base.clone(), parts.stem.clone().unwrap_or_else(|| own.1.clone())));
             for part in &parts.rolled {
                 part.publish(base)?;
                 directories.extend(base.join(&part.name).parent().map(Path::to_path_buf));
@@ -125,7 +124,9 @@ impl SinkFactory for FileSinkFactory {
             |directories: &BTreeSet<PathBuf>| directories.iter().filter(|d| d.is_dir()).try_for_each(|d| sync_dir(d));
         sync(&directories)?;
         failpoint!("file_sink.recover.published");
-        bases.iter().try_for_each(|base| self.remove_leftovers(base, &marks, &mut directories))?;
+        for (base, stem) in &places {
+            self.remove_leftovers(base, stem, &marks, &mut directories)?;
+        }
         *self.shared.marks() = marks;
         failpoint!("file_sink.recover.cleaned");
         sync(&directories)
@@ -148,7 +149,13 @@ impl SinkFactory for FileSinkFactory {
 
 impl FileSinkFactory {
     /// Removes this sink's hidden files but `keep`: what a record names has been published before.
-    fn remove_leftovers(&self, directory: &Path, keep: &[PathBuf], touched: &mut BTreeSet<PathBuf>) -> Result<()> {
+    fn remove_leftovers(
+        &self,
+        directory: &Path,
+        stem: &str,
+        keep: &[PathBuf],
+        touched: &mut BTreeSet<PathBuf>,
+    ) -> Result<()> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -160,9 +167,9 @@ impl FileSinkFactory {
             let name = name.to_string_lossy();
             match kind {
                 Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => {
-                    self.remove_leftovers(&entry.path(), keep, touched)?
+                    self.remove_leftovers(&entry.path(), stem, keep, touched)?
                 }
-                Ok(kind) if kind.is_file() && self.shared.namer.is_hidden(&name) && !keep.contains(&entry.path()) => {
+                Ok(kind) if kind.is_file() && is_hidden(&name, stem) && !keep.contains(&entry.path()) => {
                     remove(&entry.path())?;
                     touched.insert(directory.to_path_buf());
                 }
@@ -302,6 +309,7 @@ impl Sink for FileSink {
         failpoint!("file_sink.prepared");
         let parts = Parts {
             base: Some(self.shared.template.written.clone()),
+            stem: Some(self.shared.namer.stem()),
             open: self.parts.values().map(Part::open_part).collect(),
             rolled: self.rolled.clone(),
         };

@@ -17,6 +17,7 @@ mod json;
 mod lines;
 mod number;
 mod parquet;
+mod row;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use infer::infer;
 pub(crate) use instant::is_instant;
 pub use ipc::{IpcRows, IpcWriter};
 pub use parquet::{ParquetRows, ParquetWriter};
+pub use row::row_reader;
 
 use millstream::{Batch, Problem, Result};
 

@@ -1,9 +1,10 @@
 //! A chain of stages as one timely operator: one pass per batch, no queue in between.
 
+use super::isolate::Guarded;
 use super::ports::{Outlet, Surround};
 use crate::batch::Batch;
 use crate::metrics::NodeMetrics;
-use crate::operator::{Emit, Stage};
+use crate::operator::Emit;
 use crate::time::Epoch;
 use std::time::Instant;
 use timely::dataflow::Stream;
@@ -12,7 +13,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// One stage of a chain on one worker.
 pub(crate) struct Link {
-    pub stage: Box<dyn Stage>,
+    pub stage: Guarded,
     pub around: super::worker::AroundSpec,
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn build<'s>(
     builder.build(move |capabilities| {
         let mut outlets: Vec<Outlet> = outputs.into_iter().zip(capabilities).map(|(o, c)| Outlet::new(o, c)).collect();
         let around = outlets.split_off(ports);
-        let mut links: Vec<(Box<dyn Stage>, Surround)> =
+        let mut links: Vec<(Guarded, Surround)> =
             links.into_iter().zip(around).map(|(l, errors)| (l.stage, l.around.with(errors))).collect();
         let mut emit = Emit::default();
         move |frontiers| {
@@ -71,7 +72,7 @@ pub(crate) fn build<'s>(
 
 /// Runs one batch through the chain from link `at` on.
 fn run(
-    links: &mut [(Box<dyn Stage>, Surround)],
+    links: &mut [(Guarded, Surround)],
     at: usize,
     epoch: Epoch,
     batch: Batch,

@@ -19,7 +19,6 @@
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox};
 use super::turns;
-use crate::batch::Batch;
 use crate::connect::{Handle, PartitionId, Position, Source};
 use crate::dead::{self, Keeper};
 use crate::metrics::Metrics;
@@ -29,6 +28,7 @@ use crate::state::record::AttachedKind;
 use crate::state::{Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, StateBase, StateDelta, sabotage};
 use crate::time::Epoch;
 use crate::{Problem, Result};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,8 +57,8 @@ pub(crate) enum Part {
     State { id: String, fingerprint: String, watermark: i64, blocks: Vec<StateBlock> },
     /// What a sink made durable on one worker.
     Sink { node: Arc<str>, worker: usize, handle: Handle },
-    /// Dead letters that nobody connected.
-    Dead(Vec<Batch>),
+    /// Dead letters that nobody connected, as they are stored.
+    Dead(Vec<RecordBatch>),
 }
 
 /// Garbage is collected once in so many checkpoints: it costs two listings of the store.
@@ -124,10 +124,20 @@ pub(crate) struct Committer {
     pub operators: BTreeMap<String, (OperatorFactory, Vec<SchemaRef>)>,
     pub metrics: Arc<Metrics>,
     pub letters: Keeper,
+    /// The run is a replay of dead letters.
+    pub replay: Option<Replaying>,
     pub timeout: Duration,
     pub on_commit: OnCommit,
     /// Where it says why it waits.
     pub waiting: Arc<Mutex<Option<Problem>>>,
+}
+
+/// What the one checkpoint of a replay takes over from the last, and what it takes out of the store.
+pub(crate) struct Replaying {
+    pub sources: BTreeMap<String, BTreeMap<String, Position>>,
+    pub watermarks: BTreeMap<String, i64>,
+    /// The rows taken, by file.
+    pub taken: BTreeMap<String, BTreeSet<usize>>,
 }
 
 /// Makes the channel; the receiver goes to [`Committer::run`].
@@ -210,6 +220,7 @@ impl Committer {
         let number = self.newest + 1;
         let wall = self.shared.now();
         let mut body = CheckpointBody { checkpoint: number, epoch, wall, bases, ..CheckpointBody::default() };
+        self.take_letters(&mut body)?;
         let mut handles = Vec::new();
         let mut positions: BTreeMap<Arc<str>, Vec<(PartitionId, Position)>> = BTreeMap::new();
         for part in pending.parts {
@@ -273,9 +284,30 @@ impl Committer {
             }
             Part::Dead(batches) if batches.is_empty() => {}
             Part::Dead(batches) => {
-                let bytes = dead::encode(batches.iter().map(|b| &b.rows))?;
+                let bytes = dead::encode(batches.into_iter())?;
                 body.attach.push(Attach { kind: AttachedKind::DeadLetters, owner: dead::OWNER.into(), bytes });
             }
+        }
+        Ok(())
+    }
+
+    /// A replay: what the sources and the watermarks were stays, the letters that were fed again go. What is left
+    /// of their segments is written anew, and its age begins anew.
+    fn take_letters(&mut self, body: &mut CheckpointBody) -> Result<()> {
+        let Some(replay) = &mut self.replay else { return Ok(()) };
+        body.sources.clone_from(&replay.sources);
+        body.watermarks.clone_from(&replay.watermarks);
+        let taken = std::mem::take(&mut replay.taken);
+        let Some(tail) = self.log.tail() else { return Ok(()) };
+        for segment in tail.attached(AttachedKind::DeadLetters) {
+            let Some(rows) = taken.get(&segment.file.name) else { continue };
+            let left = dead::without(dead::decode(&tail.read_attached(segment)?)?, rows);
+            if !left.is_empty() {
+                let bytes = dead::encode(left.into_iter())?;
+                body.attach.push(Attach { kind: AttachedKind::DeadLetters, owner: dead::OWNER.into(), bytes });
+            }
+            body.release_files.insert(segment.file.name.clone());
+            self.letters.forget(segment.file.checkpoint, segment.file.len);
         }
         Ok(())
     }
@@ -292,7 +324,8 @@ impl Committer {
 
     /// Holds the sources while the dead-letter store is full, and says so.
     fn watch_letters(&self) {
-        self.shared.pause(self.letters.is_full());
+        // A replay makes room.
+        self.shared.pause(self.letters.is_full() && self.replay.is_none());
         *lock(&self.waiting) = self.letters.warning();
     }
 

@@ -2,15 +2,20 @@
 
 use super::checkpoint::{self, Committer, Saved};
 use super::clock::Ticker;
+use super::dead::Guarded;
 use super::evolve;
 use super::intake;
 use super::shared::{Shared, lock};
 use super::sink::{Command, Mailbox, Writer};
+use super::suspects::Suspects;
 use super::turns;
 use super::watch::{Watched, Watches};
 use super::worker::{self, Blueprint, Restored};
 use crate::connect::{Handle, PartitionId, Position};
-use crate::dead::Keeper;
+use crate::dead::guard::Counter;
+use crate::dead::replay::{DECODER, Plan, ReadRows};
+use crate::dead::stored::{Selection, Stored};
+use crate::dead::{self, Keeper};
 use crate::metrics::{Metrics, NodeMetrics, NodeReading};
 use crate::plan::{NodeId, Pipeline, Prepared, Work};
 use crate::state::fs::RealFs;
@@ -25,6 +30,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// How long a run that makes its only checkpoint at its end waits for the next: for ever.
+const NO_CHECKPOINT: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What a job does about state that is already there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,8 +101,11 @@ pub struct Status {
 pub struct Runtime {
     workers: usize,
     state: StateDir,
-    drop_state: Vec<String>,
+    /// Empty once a checkpoint has been made without them.
+    drop_state: Arc<Mutex<Vec<String>>>,
     clock: Arc<dyn Clock>,
+    /// By pipeline: what was learned from panics, for its next start.
+    suspects: Arc<Mutex<BTreeMap<String, Arc<Suspects>>>>,
 }
 
 #[derive(Clone)]
@@ -150,7 +161,8 @@ impl RuntimeBuilder {
                 .expected(format!("1 to {}", crate::key::GROUPS)));
         }
         let state = self.state.unwrap_or_else(|| StateDir::Under(".millstream".into()));
-        Ok(Runtime { workers: self.workers, state, drop_state: self.drop_state, clock: self.clock })
+        let (workers, drop_state, clock) = (self.workers, Arc::new(Mutex::new(self.drop_state)), self.clock);
+        Ok(Runtime { workers, state, drop_state, clock, suspects: Arc::default() })
     }
 }
 
@@ -164,6 +176,11 @@ impl Runtime {
     }
 
     /// Starts a pipeline and returns once it runs.
+    ///
+    /// A job that fails with a problem worth a retry ([`Retry::Backoff`](crate::problem::Retry)) may be started
+    /// again from this same runtime, as long as all its sources can be read again: it goes on from the last
+    /// checkpoint. Of an operator that panics on a row each time, that row becomes a dead letter (`NODE-PANIC`)
+    /// by the fourth start.
     ///
     /// # Errors
     /// Every problem found in the graph; or the one that kept it from starting.
@@ -181,6 +198,36 @@ impl Runtime {
         self.launch(prepared, resume, watches)
     }
 
+    /// Feeds dead letters again into the nodes that refused them, and returns once that runs; see
+    /// [`dead::replay`](crate::dead::replay). `read` reads the rows back.
+    ///
+    /// # Errors
+    /// As [`Runtime::start`]; `DEAD-NONE` where there is no checkpoint.
+    pub fn replay(
+        &self,
+        pipeline: &Pipeline,
+        selection: &Selection,
+        read: ReadRows<'_>,
+    ) -> Result<Replay, Vec<Problem>> {
+        let prepared = pipeline.prepare()?;
+        self.launch_replay(prepared, selection, read)
+    }
+
+    fn launch_replay(
+        &self,
+        prepared: Prepared,
+        selection: &Selection,
+        read: ReadRows<'_>,
+    ) -> Result<Replay, Vec<Problem>> {
+        let one = |p| vec![p];
+        let (log, tail) = self.evolved(&prepared, Resume::OrFresh)?;
+        let tail = tail.ok_or_else(|| one(dead::replay::no_letters()))?;
+        let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail).map_err(one)?, selection, read));
+        let replay = Some(Arc::clone(&plan));
+        let launch = Launch { runtime: self, prepared, tail: Some(tail), watches: Vec::new(), replay };
+        Ok(Replay { job: launch.run(log).map_err(one)?, plan })
+    }
+
     fn store(&self, name: &str) -> Result<Arc<dyn Store>> {
         match &self.state {
             StateDir::Store(store) => Ok(Arc::clone(store)),
@@ -189,15 +236,23 @@ impl Runtime {
     }
 
     fn launch(&self, prepared: Prepared, resume: Resume, watches: Vec<Watch>) -> Result<Job, Vec<Problem>> {
-        let name = prepared.pipeline.name.clone();
-        let (mut log, tail) = self.open(&name, resume).map_err(|p| vec![p])?;
-        let compared = evolve::compare(&prepared, tail.as_ref(), &self.drop_state);
+        let (log, tail) = self.evolved(&prepared, resume)?;
+        Launch { runtime: self, prepared, tail, watches, replay: None }.run(log).map_err(|p| vec![p])
+    }
+
+    /// The log, and the checkpoint to go on from as this pipeline sees it.
+    fn evolved(
+        &self,
+        prepared: &Prepared,
+        resume: Resume,
+    ) -> Result<(CommitLog, Option<Arc<Committed>>), Vec<Problem>> {
+        let (mut log, tail) = self.open(&prepared.pipeline.name, resume).map_err(|p| vec![p])?;
+        let compared = evolve::compare(prepared, tail.as_ref(), &lock(&self.drop_state));
         if !compared.problems.is_empty() {
             return Err(compared.problems);
         }
         log.evolve(&compared.evolution);
-        let tail = tail.map(|t| Arc::new(t.evolved(&compared.evolution)));
-        Launch { runtime: self, prepared, tail, watches }.run(log).map_err(|p| vec![p])
+        Ok((log, tail.map(|t| Arc::new(t.evolved(&compared.evolution)))))
     }
 
     fn open(&self, name: &str, resume: Resume) -> Result<(CommitLog, Option<Committed>)> {
@@ -224,6 +279,7 @@ struct Launch<'a> {
     /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
     watches: Vec<Watch>,
+    replay: Option<Arc<Plan>>,
 }
 
 impl Launch<'_> {
@@ -241,10 +297,20 @@ impl Launch<'_> {
         let mut parts =
             Parts { shared, metrics, participants, waiting, threads: Vec::new(), mailboxes: BTreeMap::new() };
         let restored = self.restored()?;
-        let partitions = self.discover(&parts.shared, &restored)?;
+        let newest = self.tail.as_ref().map_or((0, 0), |t| (t.body.checkpoint, t.body.epoch));
+        self.suspects().restart(newest.0, newest.1);
+        let partitions = match &self.replay {
+            Some(plan) => {
+                self.expect_feeds(plan, &parts.shared);
+                BTreeMap::new()
+            }
+            None => self.discover(&parts.shared, &restored)?,
+        };
         self.open_sinks(&mut parts, start)?;
         let progress = Arc::new(Progress::default());
         self.start_committer(&mut parts, log, inbox, &progress, settings.checkpoint_timeout);
+        let guard = self.guard(&parts);
+        let suspects = self.suspects();
         let mut watches = Watches::default();
         for (node, port, sender) in self.watches {
             watches.add(node, port, sender);
@@ -263,8 +329,12 @@ impl Launch<'_> {
             start,
             restored,
             watches,
+            suspects,
+            guard,
+            replay: self.replay.clone(),
         };
-        let ticker = Ticker::new(Arc::clone(&parts.shared), settings.epoch, settings.checkpoint_every);
+        let every = if self.replay.is_some() { NO_CHECKPOINT } else { settings.checkpoint_every };
+        let ticker = Ticker::new(Arc::clone(&parts.shared), settings.epoch, every);
         parts.start_workers(blueprint, ticker, &progress)?;
         Ok(Job { shared: parts.shared, metrics: parts.metrics, progress, resumed, waiting: parts.waiting })
     }
@@ -291,6 +361,14 @@ impl Launch<'_> {
         }
         let watermarks = tail.body.watermarks.clone();
         Ok(Restored { tail: Some(Arc::clone(tail)), positions, watermarks })
+    }
+
+    /// A replay makes one checkpoint, at its end, which is when all feeds are through.
+    fn expect_feeds(&self, plan: &Plan, shared: &Shared) {
+        shared.one_checkpoint();
+        let sources = self.prepared.pipeline.nodes.iter().filter(|n| matches!(n.work, Work::Source(_))).count();
+        let beside = plan.feeds.keys().filter(|(_, input)| *input != DECODER).count();
+        (0..sources + beside).for_each(|_| shared.expect_source());
     }
 
     /// Finds the partitions of every source; those of the checkpoint that have not ended count as there.
@@ -347,6 +425,31 @@ impl Launch<'_> {
         Keeper::new(limits, segments)
     }
 
+    fn suspects(&self) -> Arc<Suspects> {
+        Arc::clone(lock(&self.runtime.suspects).entry(self.prepared.pipeline.name.clone()).or_default())
+    }
+
+    /// A replay feeds only what was refused already: its rate says nothing.
+    fn guard(&self, parts: &Parts) -> Option<Guarded> {
+        let limits = self.prepared.pipeline.settings.dead_letters.guard.filter(|_| self.replay.is_none())?;
+        let nodes = self.prepared.pipeline.nodes.iter().zip(&parts.metrics.nodes);
+        let sources: Vec<_> = nodes.filter_map(|(n, m)| Some((n.work.source()?, m))).collect();
+        Some(Guarded {
+            counter: Arc::new(Counter::new(limits, parts.shared.clock.monotonic())),
+            bounded: sources.iter().all(|(source, _)| source.bounded()),
+            sources: sources.into_iter().map(|(_, metrics)| Arc::clone(metrics)).collect(),
+        })
+    }
+
+    fn replaying(&self) -> Option<checkpoint::Replaying> {
+        let (plan, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
+        Some(checkpoint::Replaying {
+            sources: tail.body.sources.clone(),
+            watermarks: tail.body.watermarks.clone(),
+            taken: plan.taken.clone(),
+        })
+    }
+
     fn start_committer(
         &self,
         parts: &mut Parts,
@@ -358,7 +461,8 @@ impl Launch<'_> {
         let nodes = &self.prepared.pipeline.nodes;
         let newest = self.tail.as_ref().map_or(0, |t| t.body.checkpoint);
         progress.set_newest(newest);
-        let on_commit = Arc::clone(progress);
+        let (on_commit, suspects, dropped) =
+            (Arc::clone(progress), self.suspects(), Arc::clone(&self.runtime.drop_state));
         let waiting = parts.new_waiting();
         let committer = Committer {
             shared: Arc::clone(&parts.shared),
@@ -384,8 +488,13 @@ impl Launch<'_> {
                 .collect(),
             metrics: Arc::clone(&parts.metrics),
             letters: self.letters(),
+            replay: self.replaying(),
             timeout,
-            on_commit: Box::new(move |n| on_commit.set_newest(n)),
+            on_commit: Box::new(move |n| {
+                lock(&dropped).clear();
+                suspects.committed(n);
+                on_commit.set_newest(n);
+            }),
             waiting,
         };
         parts.thread("commit", move || committer.run(inbox));
@@ -524,6 +633,14 @@ impl Progress {
     }
 }
 
+/// A replay under way: a job that ends by itself.
+pub struct Replay {
+    /// It has made a checkpoint once the letters have been taken; before that nothing has happened.
+    pub job: Job,
+    /// What is fed, and what stays.
+    pub plan: Arc<Plan>,
+}
+
 /// A running pipeline. Dropping it kills the job.
 pub struct Job {
     shared: Arc<Shared>,
@@ -543,7 +660,7 @@ impl Job {
             nodes: self.metrics.read(),
             checkpoint: lock(&self.progress.state).0,
             checkpoints: checkpoints.total.load(Relaxed),
-            waiting: self.waiting.iter().filter_map(|w| lock(w).clone()).collect(),
+            waiting: self.waiting.iter().filter_map(|w| lock(w).clone()).chain(self.shared.alarm()).collect(),
             memory: self.shared.alive.load(Relaxed),
         }
     }
@@ -562,6 +679,12 @@ impl Job {
             super::shared::NEVER => JobState::Running,
             _ => JobState::Stopping,
         }
+    }
+
+    /// Why the sources wait for the rest of the job's life, where they do: too many dead letters. However the
+    /// job then ends, it has failed with this.
+    pub fn alarm(&self) -> Option<Problem> {
+        self.shared.alarm()
     }
 
     /// What it went on from.

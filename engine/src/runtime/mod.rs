@@ -8,11 +8,13 @@
 //!
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
-//! letters), `checkpoint` (the committer), `watch` (subscriptions); around them `clock`, `shared`,
-//! `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its checkpoint) and
-//! `job` (starts and stops it all).
+//! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them
+//! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its
+//! checkpoint) and `job` (starts and stops it all).
 //!
-//! A panic, a stop or a leak ends with the job: nothing is shared between jobs but the process.
+//! Panics: `isolate` sets the record aside on which a stage or a decoder panics; `suspects` does it for
+//! operators, whose state a panic may have broken, over several starts of the job. Any other panic, a stop or
+//! a leak ends with the job: nothing else is shared between jobs but the process.
 
 mod chain;
 mod checkpoint;
@@ -20,13 +22,16 @@ mod clock;
 mod dead;
 mod evolve;
 mod intake;
+mod isolate;
 mod job;
 mod ports;
+mod replay;
 mod shared;
 mod sink;
 mod source;
 mod stateful;
 mod stream;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -36,5 +41,5 @@ mod worker;
 
 pub use evolve::{Change, Comparison, Fate, compare};
 pub(crate) use job::Watch;
-pub use job::{Job, JobState, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
+pub use job::{Job, JobState, Replay, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
 pub use watch::Watched;

@@ -2,6 +2,7 @@
 
 use super::shared::Shared;
 use crate::batch::{Batch, Charge};
+use crate::connect::{PartitionId, Reject};
 use crate::metrics::NodeMetrics;
 use crate::operator::{Emit, Rejected};
 use crate::plan::OnError;
@@ -67,6 +68,34 @@ impl Surround {
                 NodeMetrics::add(&self.metrics.dead_lettered, rejected.len());
                 let mut letters = crate::dead::from_rows(&self.metrics.node, self.shared.now(), rejected);
                 letters.charge = Some(Charge::new(letters.rows.get_array_memory_size() as u64, &self.shared.alive));
+                self.errors.send(epoch, letters);
+            }
+        }
+    }
+
+    /// Sends the records that a source's decoder refused to its `errors` port, by its policy.
+    pub fn refuse_records(&mut self, epoch: Epoch, partition: &PartitionId, rejects: Vec<Reject>, charge: Arc<Charge>) {
+        if rejects.is_empty() {
+            return;
+        }
+        let metrics = &self.metrics;
+        NodeMetrics::add(&metrics.rows_in, rejects.len());
+        match self.on_error {
+            OnError::Drop => NodeMetrics::add(&metrics.dropped, rejects.len()),
+            OnError::Fail => self.shared.fail(
+                Problem::error(rejects[0].code, rejects[0].message.clone())
+                    .node(&*metrics.node)
+                    .at(Place::Record {
+                        source: metrics.node.to_string(),
+                        partition: partition.to_string(),
+                        position: rejects[0].position,
+                    })
+                    .help("the node says `on_error: fail`; mend the record, or choose dead_letter"),
+            ),
+            OnError::DeadLetter => {
+                NodeMetrics::add(&metrics.dead_lettered, rejects.len());
+                let mut letters = crate::dead::from_rejects(&metrics.node, partition, self.shared.now(), rejects);
+                letters.charge = Some(charge);
                 self.errors.send(epoch, letters);
             }
         }

@@ -55,6 +55,11 @@ pub(crate) struct Shared {
     pub budget: u64,
     /// The dead-letter store is full and says pause; or the user said so.
     paused: AtomicBool,
+    /// What stops the sources until the job ends, and is why it failed then.
+    alarm: Mutex<Option<Problem>>,
+    alarmed: AtomicBool,
+    /// The run is one checkpoint, at its end: nobody else may ask for one.
+    whole: AtomicBool,
     signal: Mutex<Signal>,
     wake_clock: Condvar,
     wake_sources: Mutex<Vec<Waker>>,
@@ -115,6 +120,9 @@ impl Shared {
             alive: Arc::new(AtomicU64::new(0)),
             budget,
             paused: AtomicBool::new(false),
+            alarm: Mutex::new(None),
+            alarmed: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
             signal: Mutex::new(Signal::default()),
             wake_clock: Condvar::new(),
             wake_sources: Mutex::new(Vec::new()),
@@ -175,7 +183,13 @@ impl Shared {
     }
     /// Asks for a checkpoint soon.
     pub fn request_checkpoint(&self) {
-        self.signal(|s| s.checkpoint = true);
+        if !self.whole.load(Ordering::Relaxed) {
+            self.signal(|s| s.checkpoint = true);
+        }
+    }
+    /// Makes no checkpoint but the last. Said before the threads start.
+    pub fn one_checkpoint(&self) {
+        self.whole.store(true, Ordering::Relaxed);
     }
     /// Asks for an orderly stop: one more checkpoint, then the sources end.
     pub fn request_stop(&self) {
@@ -241,9 +255,20 @@ impl Shared {
     pub fn all_ended(&self) -> bool {
         self.sources_open.load(Ordering::Acquire) == 0
     }
-    /// True if sources must not read now: memory, or a pause.
+    /// True if sources must not read now: memory, a pause, an alarm.
     pub fn must_wait(&self) -> bool {
-        self.alive.load(Ordering::Relaxed) > self.budget || self.paused.load(Ordering::Relaxed)
+        self.alive.load(Ordering::Relaxed) > self.budget
+            || self.paused.load(Ordering::Relaxed)
+            || self.alarmed.load(Ordering::Relaxed)
+    }
+    /// Holds all sources for the rest of the job's life; the first reason counts.
+    pub fn raise_alarm(&self, problem: Problem) {
+        lock(&self.alarm).get_or_insert(problem);
+        self.alarmed.store(true, Ordering::Relaxed);
+    }
+    /// Why the sources wait for the rest of the job's life.
+    pub fn alarm(&self) -> Option<Problem> {
+        lock(&self.alarm).clone()
     }
     /// Holds or releases all sources.
     pub fn pause(&self, paused: bool) {
@@ -344,9 +369,9 @@ impl Shared {
     pub fn poisoned(&self) -> bool {
         self.poison.load(Ordering::Acquire)
     }
-    /// Why it failed.
+    /// Why it failed, or would have gone on to fail.
     pub fn failure(&self) -> Option<Problem> {
-        lock(&self.failure).clone()
+        lock(&self.failure).clone().or_else(|| self.alarm())
     }
     /// Wall clock.
     pub fn now(&self) -> Micros {

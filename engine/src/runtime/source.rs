@@ -7,11 +7,12 @@
 
 use super::checkpoint::{Part, Participant, Saved};
 use super::intake::{Intake, Partitions, Taken};
+use super::isolate::Decoding;
 use super::ports::{Outlet, Surround, downgrade};
 use super::stream::{Presence, Status};
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
-use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Source};
+use crate::connect::{Body, Decoded, PartitionId, Payload, Source};
 use crate::metrics::NodeMetrics;
 use crate::state::sabotage;
 use crate::time::Epoch;
@@ -39,7 +40,7 @@ pub(crate) struct SourceSpec {
     pub around: AroundSpec,
     pub source: Arc<dyn Source>,
     pub partitions: Arc<Partitions>,
-    pub decoder: Box<dyn Decoder>,
+    pub decoder: Decoding,
     /// Positions of the last checkpoint, of all partitions.
     pub from: BTreeMap<PartitionId, Saved>,
     pub start: Epoch,
@@ -128,7 +129,7 @@ struct SourceOperator {
     from: BTreeMap<PartitionId, Saved>,
     /// Where this worker's partitions would go on now; others' are left out of the checkpoint.
     positions: BTreeMap<PartitionId, Saved>,
-    decoder: Box<dyn Decoder>,
+    decoder: Decoding,
     epoch: Epoch,
     worker: usize,
     participant: Participant,
@@ -234,36 +235,7 @@ impl SourceOperator {
             self.rows
                 .send(self.epoch, Batch { rows, diff: None, origin: Some(origin), charge: Some(Arc::clone(&charge)) });
         }
-        self.refuse(partition, charge);
-    }
-
-    fn refuse(&mut self, partition: &PartitionId, charge: Arc<Charge>) {
-        let rejects = std::mem::take(&mut self.decoded.rejects);
-        if rejects.is_empty() {
-            return;
-        }
-        let metrics = &self.around.metrics;
-        NodeMetrics::add(&metrics.rows_in, rejects.len());
-        match self.around.on_error {
-            crate::plan::OnError::Drop => NodeMetrics::add(&metrics.dropped, rejects.len()),
-            crate::plan::OnError::Fail => self.around.shared.fail(
-                crate::Problem::error(rejects[0].code, rejects[0].message.clone())
-                    .node(&*metrics.node)
-                    .at(crate::Place::Record {
-                        source: metrics.node.to_string(),
-                        partition: partition.to_string(),
-                        position: rejects[0].position,
-                    })
-                    .help("the node says `on_error: fail`; mend the record, or choose dead_letter"),
-            ),
-            crate::plan::OnError::DeadLetter => {
-                NodeMetrics::add(&metrics.dead_lettered, rejects.len());
-                let mut letters =
-                    crate::dead::from_rejects(&metrics.node, partition, self.around.shared.now(), rejects);
-                letters.charge = Some(charge);
-                self.around.errors.send(self.epoch, letters);
-            }
-        }
+        self.around.refuse_records(self.epoch, partition, std::mem::take(&mut self.decoded.rejects), charge);
     }
 
     /// A planted mistake: a position is saved in the epoch before that of its rows.

@@ -4,9 +4,11 @@
 //! is what makes a delta taken at the close of t contain all of t and nothing of t+1.
 
 use super::checkpoint::{Part, Participant};
+use super::isolate::caught;
 use super::ports::{Outlet, Surround, downgrade};
 use super::shared::{NEVER, Waker};
 use super::stream::{ByKey, Mark};
+use super::suspects::Suspects;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge};
 use crate::metrics::NodeMetrics;
@@ -47,6 +49,7 @@ pub(crate) struct StatefulSpec {
     /// Watermark of the last checkpoint.
     pub restored: Option<Watermark>,
     pub participant: Participant,
+    pub suspects: Arc<Suspects>,
 }
 
 /// The streams of an operator.
@@ -117,6 +120,7 @@ pub(crate) fn build<'s>(
             tracker: spec.tracker,
             worker: spec.worker,
             participant: spec.participant,
+            suspects: spec.suspects,
             closed: 0,
             worked: None,
             passed: Watermark::UNKNOWN,
@@ -161,6 +165,7 @@ struct Run {
     tracker: usize,
     worker: usize,
     participant: Participant,
+    suspects: Arc<Suspects>,
     /// Every epoch below has been closed.
     closed: Epoch,
     /// The open epoch in which the operator last did something by itself: it must close like one with rows.
@@ -205,7 +210,9 @@ impl Run {
         }
         // The lowest open epoch may be applied, but not closed.
         let more = !self.apply(low, began)?;
-        if self.operator.work(low, &mut self.emit)? {
+        let worked = caught(|| self.operator.work(low, &mut self.emit))
+            .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, None, words)))?;
+        if worked {
             self.settle(low);
             self.worked = Some(low);
             self.around.shared.set_dirty();
@@ -246,7 +253,13 @@ impl Run {
                 NodeMetrics::add(&self.around.metrics.rows_in, batch.len());
                 // Positions end here: behind a stateful operator a row has no single origin. Rows that are
                 // refused keep theirs, so the operator still sees it.
-                self.operator.on_batch(port, epoch, batch, &mut self.emit)?;
+                let (batch, refused) = self.suspects.sift(&self.id, port, epoch, batch);
+                self.emit.rejected.extend(refused);
+                match self.suspects.watches(&self.id) {
+                    true => (0..batch.len()).try_for_each(|row| self.give(port, epoch, batch.slice(row, 1)))?,
+                    false if batch.is_empty() => {}
+                    false => self.give(port, epoch, batch)?,
+                }
                 self.around.metrics.busy(since);
                 self.settle(epoch);
                 if began.elapsed() > TURN {
@@ -256,6 +269,12 @@ impl Run {
             self.stash[port].remove(&epoch);
         }
         Ok(true)
+    }
+
+    fn give(&mut self, port: usize, epoch: Epoch, batch: Batch) -> crate::Result<()> {
+        let kept = batch.clone();
+        caught(|| self.operator.on_batch(port, epoch, batch, &mut self.emit))
+            .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, Some((port, &kept)), words)))
     }
 
     fn close(&mut self, epoch: Epoch) -> crate::Result<()> {
@@ -268,7 +287,8 @@ impl Run {
         self.worked = self.worked.filter(|e| *e > epoch);
         let least = self.latest.values().flatten().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
-        self.operator.on_close(epoch, self.watermark, &mut self.emit)?;
+        caught(|| self.operator.on_close(epoch, self.watermark, &mut self.emit))
+            .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, None, words)))?;
         self.settle(epoch);
         self.pass_on(epoch);
         if !self.around.shared.marked(epoch, epoch + 1).is_empty() {

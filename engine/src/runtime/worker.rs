@@ -3,19 +3,24 @@
 use super::chain::{self, Link};
 use super::checkpoint::{Participants, Saved};
 use super::intake::Partitions;
+use super::isolate::{Decoding, Guarded, words};
 use super::ports::{Outlet, Surround};
+use super::replay::ReplaySpec;
 use super::shared::{NEVER, Shared};
 use super::sink::{self, Mailbox};
 use super::source::{self, Reached, SourceSpec};
 use super::stateful::{self, StatefulSpec};
 use super::stream::{Mark, Status};
+use super::suspects::Suspects;
 use super::track::{self, TrackSpec};
-use super::{dead, turns, watch};
+use super::{dead, replay, turns, watch};
 use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
+use crate::dead::replay::{DECODER, Plan};
 use crate::metrics::{Metrics, NodeMetrics};
-use crate::operator::{Emit, KeyGroups};
+use crate::operator::{Emit, KeyGroups, StageFactory};
 use crate::plan::{ERRORS, Input, Node, NodeId, OnError, Prepared, Work};
+use crate::problem::{Domain, Retry};
 use crate::state::Committed;
 use crate::time::{Epoch, Watermark};
 use crate::{Problem, Result};
@@ -43,6 +48,12 @@ pub(crate) struct Blueprint {
     pub start: Epoch,
     pub restored: Restored,
     pub watches: watch::Watches,
+    /// Operators that have panicked lately.
+    pub suspects: Arc<Suspects>,
+    /// Watches the rate of dead letters.
+    pub guard: Option<dead::Guarded>,
+    /// Sources read nothing; these letters are fed instead.
+    pub replay: Option<Arc<Plan>>,
 }
 
 /// What the last checkpoint says.
@@ -85,8 +96,7 @@ pub(crate) fn low(frontiers: &[MutableAntichain<Epoch>]) -> Epoch {
 
 /// A panic in our own or the user's code, as a problem.
 pub(crate) fn panic_problem(who: &str, panic: &(dyn std::any::Any + Send)) -> Problem {
-    let text = panic.downcast_ref::<&str>().map(|s| s.to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
-    Problem::internal(format!("{who} panicked")).found(text.unwrap_or_else(|| "a panic without a message".into()))
+    Problem::internal(format!("{who} panicked")).found(words(panic)).kind(Domain::Internal, Retry::Backoff)
 }
 
 /// The body of a worker thread: builds, steps until the dataflow is complete or the job is poisoned.
@@ -156,7 +166,7 @@ struct Builder<'s, 'b> {
     built: Vec<Built<'s>>,
     /// Nodes whose output some operator reads with a watermark, or that declare event time.
     timed: Vec<bool>,
-    dead: Vec<Stream<'s, Epoch, Batch>>,
+    dead: Vec<(String, Stream<'s, Epoch, Batch>)>,
 }
 
 impl<'s, 'b> Builder<'s, 'b> {
@@ -196,8 +206,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         }
         let dead = std::mem::take(&mut self.dead);
         if !dead.is_empty() {
-            let all = self.scope.concatenate(dead);
-            dead::build(all, Arc::clone(&self.plan.shared), self.plan.participants.join());
+            let (shared, guard) = (Arc::clone(&self.plan.shared), self.plan.guard.clone());
+            dead::build(self.scope, dead, shared, guard, self.plan.participants.join());
         }
         Ok(())
     }
@@ -211,10 +221,7 @@ impl<'s, 'b> Builder<'s, 'b> {
                 self.build_sink(index);
                 Ok(())
             }
-            Work::Union => {
-                self.build_union(index);
-                Ok(())
-            }
+            Work::Union => self.build_union(index),
             Work::Stage { .. } => unreachable!("stages are built as chains"),
         }
     }
@@ -233,6 +240,31 @@ impl<'s, 'b> Builder<'s, 'b> {
         stream.expect("nodes are built in topological order, and a chain ends where its output is read twice")
     }
 
+    /// What an input of a node delivers, with the dead letters that are fed into it again.
+    fn stream_into(&self, index: usize, input: usize) -> Stream<'s, Epoch, Batch> {
+        let stream = self.stream(&self.node(index).inputs[input]);
+        if !self.is_fed(index, input) {
+            return stream;
+        }
+        let (rows, _) = self.feed(index, input, None);
+        self.scope.concatenate([stream, rows])
+    }
+
+    fn is_fed(&self, index: usize, input: usize) -> bool {
+        self.plan.replay.as_ref().is_some_and(|r| r.feeds.contains_key(&(index, input)))
+    }
+
+    fn feed(
+        &self,
+        index: usize,
+        input: usize,
+        decoder: Option<Decoding>,
+    ) -> (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Batch>) {
+        let feeds = self.plan.replay.as_ref().filter(|_| self.worker == 0);
+        let feeds = feeds.and_then(|r| r.feeds.get(&(index, input)).cloned()).unwrap_or_default();
+        replay::build(self.scope, ReplaySpec { around: self.around(index), feeds, decoder, start: self.plan.start })
+    }
+
     fn schemas(&self, node: &Node) -> Vec<SchemaRef> {
         node.inputs.iter().map(|i| self.plan.prepared.input_schema(i)).collect()
     }
@@ -243,7 +275,17 @@ impl<'s, 'b> Builder<'s, 'b> {
         let node = self.node(index);
         let Work::Source(source) = &node.work else { unreachable!("called for sources") };
         let reached = self.timed[index].then(Reached::default);
-        let decoder = source.decoder(&self.plan.prepared.schemas[index][0]).map_err(|p| p.node(&*node.name))?;
+        let schema = &self.plan.prepared.schemas[index][0];
+        let decoder = Decoding::new(source, schema).map_err(|p| p.node(&*node.name))?;
+        if self.plan.replay.is_some() {
+            // Nobody says what the partitions do: the watermark stays what it was.
+            let (rows, errors) = self.feed(index, DECODER, Some(decoder));
+            let status = vec![Vec::<Status>::new().to_stream(self.scope)];
+            let time = Time { status, ..Time::default() };
+            self.built[index] = Built { ports: vec![Some(rows)], errors: Some(errors), time };
+            self.track_if_due(index);
+            return Ok(());
+        }
         let (rows, errors, status) = source::build(
             self.scope,
             SourceSpec {
@@ -337,13 +379,14 @@ impl<'s, 'b> Builder<'s, 'b> {
             let node = self.node(index);
             let Work::Stage { factory, .. } = &node.work else { unreachable!("fuses() only takes stages") };
             let schema = self.plan.prepared.input_schema(&node.inputs[0]);
-            let stage = factory(&schema).map_err(|p| p.node(&*node.name))?;
+            let stage = Guarded::new(factory, &schema).map_err(|p| p.node(&*node.name))?;
             links.push(Link { stage, around: self.around(index) });
         }
         let input = &self.node(first).inputs[0];
         let time = if input.port == ERRORS { Time::default() } else { self.built[input.from.0].time.clone() };
+        let stream = self.stream_into(first, 0);
         let ports = self.node(last).schemas.len();
-        let streams = chain::build(&format!("chain {}", self.node(first).name), self.stream(input), links, ports);
+        let streams = chain::build(&format!("chain {}", self.node(first).name), stream, links, ports);
         for (index, errors) in (first..=last).zip(streams.errors) {
             self.built[index].errors = Some(errors);
         }
@@ -366,25 +409,32 @@ impl<'s, 'b> Builder<'s, 'b> {
             && nodes[next].inputs[0].port == 0
             && readers(index) == 1
             && !self.plan.watches.is_watched(NodeId(index))
+            && !self.is_fed(next, 0)
     }
 
-    fn build_union(&mut self, index: usize) {
+    fn build_union(&mut self, index: usize) -> Result<()> {
         let node = self.node(index);
         let schema = Arc::clone(&self.plan.prepared.schemas[index][0]);
         let mut time = Time::default();
         let mut streams = Vec::new();
         for input in &node.inputs {
             // Every side passes a stage, also one that is aligned already: that is where rows are counted.
-            streams.push(self.align(index, self.stream(input), &schema));
+            streams.push(self.align(index, self.stream(input), &schema)?);
             if input.port != ERRORS {
                 time.merge(&self.built[input.from.0].time);
             }
         }
         self.built[index] = Built { ports: vec![Some(self.scope.concatenate(streams))], errors: None, time };
+        Ok(())
     }
 
     /// One side of a union may carry columns that nobody downstream wants, or never be null where another is.
-    fn align(&self, index: usize, stream: Stream<'s, Epoch, Batch>, schema: &SchemaRef) -> Stream<'s, Epoch, Batch> {
+    fn align(
+        &self,
+        index: usize,
+        stream: Stream<'s, Epoch, Batch>,
+        schema: &SchemaRef,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
         struct Align(SchemaRef);
         impl crate::operator::Stage for Align {
             fn apply(&mut self, batch: Batch, out: &mut Emit) -> Result<()> {
@@ -395,8 +445,9 @@ impl<'s, 'b> Builder<'s, 'b> {
                 Ok(())
             }
         }
-        let links = vec![Link { stage: Box::new(Align(Arc::clone(schema))), around: self.around(index) }];
-        chain::build("align", stream, links, 1).ports.remove(0)
+        let factory: StageFactory = Arc::new(|schema| Ok(Box::new(Align(Arc::clone(schema)))));
+        let links = vec![Link { stage: Guarded::new(&factory, schema)?, around: self.around(index) }];
+        Ok(chain::build("align", stream, links, 1).ports.remove(0))
     }
 
     // --- state and sinks ---
@@ -410,7 +461,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         // What is in flight, and with it the watermark, is another on each worker.
         let trackers = if operator.pending().is_some() { self.workers } else { 1 };
         let mut time = Time::default();
-        let inputs = node.inputs.iter().map(|i| (self.stream(i), i.exchange.clone())).collect();
+        let inputs =
+            node.inputs.iter().enumerate().map(|(n, i)| (self.stream_into(index, n), i.exchange.clone())).collect();
         for input in node.inputs.iter().filter(|i| i.port != ERRORS) {
             time.merge(&self.built[input.from.0].time);
         }
@@ -433,6 +485,7 @@ impl<'s, 'b> Builder<'s, 'b> {
                 ports: node.schemas.len(),
                 restored,
                 participant: self.plan.participants.join(),
+                suspects: Arc::clone(&self.plan.suspects),
             },
         );
         self.built[index] = Built {
@@ -477,7 +530,7 @@ impl<'s, 'b> Builder<'s, 'b> {
         let nodes = &self.plan.prepared.pipeline.nodes;
         let read = nodes.iter().flat_map(|n| &n.inputs).any(|i| i.from == NodeId(index) && i.port == ERRORS);
         if let (false, Some(errors)) = (read, self.built[index].errors.clone()) {
-            self.dead.push(errors);
+            self.dead.push((self.node(index).role.clone(), errors));
         }
     }
 

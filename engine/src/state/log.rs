@@ -80,6 +80,8 @@ pub struct CheckpointBody {
     pub watermarks: BTreeMap<String, i64>,
     /// Per sink node, each worker's handle. All of them.
     pub sinks: BTreeMap<String, Vec<Handle>>,
+    /// Attached files of earlier checkpoints that go, by name.
+    pub release_files: BTreeSet<String>,
     /// What changed in the states. Several entries may have one id, one per worker.
     pub state: Vec<StateDelta>,
     /// States that begin anew: what they had is dropped before `state` is applied.
@@ -363,7 +365,7 @@ impl CommitLog {
                 .iter()
                 .any(|(kind, owner, upto)| *kind == a.kind && *owner == a.owner && a.file.checkpoint <= *upto)
         };
-        draft.live.attached.retain(|a| !released(a));
+        draft.live.attached.retain(|a| !released(a) && !body.release_files.contains(&a.file.name));
         for (n, attach) in body.attach.iter().enumerate() {
             let class = match attach.kind {
                 AttachedKind::Outbox => "outbox",

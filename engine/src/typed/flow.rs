@@ -46,6 +46,12 @@ impl Flow {
         change(&mut lock(&self.0).pipeline.settings);
     }
 
+    /// Says that the node `name` was called `old` before: it takes over what a checkpoint holds of that. Does
+    /// nothing once it has, so it may stay in the code.
+    pub fn was(&self, name: &str, old: &str) {
+        lock(&self.0).pipeline.was.insert(name.into(), old.into());
+    }
+
     /// Rows from any source whose columns are those of `T`.
     pub fn source<T: Row>(&self, name: &str, source: impl Source) -> Stream<T> {
         let mut graph = lock(&self.0);

@@ -117,5 +117,5 @@ pub(crate) fn as_text(micros: i64) -> String {
 
 pub(crate) fn foreign(block: &StateBlock) -> Problem {
     Problem::error("STATE-SCHEMA", format!("state table `{}` is not what this operator hands over", block.table))
-        .help("the state belongs to another version of this node; drop it or restore that version")
+        .help("undo the change of the node, or give up the state: run again with --drop-state and its name")
 }

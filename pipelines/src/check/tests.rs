@@ -246,6 +246,12 @@ fn bad_top_levels() {
             "version: 1\nname: t\ndead_letters: { keep: -1s, max: 1GB, when_full: stop }\n",
             &["3:23 PIPE-UNIT", "3:33 PIPE-UNIT", "3:49 PIPE-VALUE"],
         ),
+        ("version: 1\nname: t\ndead_letters: { guard: on }\n", &["3:24 PIPE-VALUE"]),
+        (
+            "version: 1\nname: t\ndead_letters: { guard: { share: 5, rows: -1, every: 10ms, row: 1 } }\n",
+            &["3:33 PIPE-UNIT", "3:42 PIPE-RANGE", "3:53 PIPE-RANGE", "3:59 PIPE-UNKNOWN-KEY"],
+        ),
+        ("version: 1\nname: t\ndead_letters: { guard: { share: 101% } }\n", &["3:33 PIPE-UNIT"]),
         (
             "version: 1\nname: t\ndead_letters: { keep: 1e9d, max: 99999999999TiB }\n",
             &["3:23 PIPE-UNIT", "3:34 PIPE-UNIT"],

@@ -20,7 +20,7 @@ use crate::parse::{self, Parsed};
 use crate::source::{Source, Span};
 use crate::tree;
 use crate::types::FieldType;
-use crate::units::{ByteSize, Duration};
+use crate::units::{ByteSize, Duration, Percent};
 use millstream_problem::Problem;
 
 /// A value and where it stands.
@@ -100,11 +100,35 @@ pub struct DeadLetters {
     pub max: ByteSize,
     /// What happens at that size. Default `pause`.
     pub when_full: WhenFull,
+    /// When there are too many at once; `None` = `off`.
+    pub guard: Option<Guard>,
+}
+
+/// `dead_letters: { guard: … }`: more than both within the time, and the pipeline waits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guard {
+    /// The share of the records that may become dead letters. Default 5%.
+    pub share: Percent,
+    /// How many may whatever their share. Default 1000.
+    pub rows: u64,
+    /// Over how long they are counted. Default 1m.
+    pub every: Duration,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Guard { share: Percent::new(5), rows: 1_000, every: Duration::from_secs(60) }
+    }
 }
 
 impl Default for DeadLetters {
     fn default() -> Self {
-        DeadLetters { keep: Duration::from_secs(30 * 86_400), max: ByteSize::mib(1024), when_full: WhenFull::Pause }
+        DeadLetters {
+            keep: Duration::from_secs(30 * 86_400),
+            max: ByteSize::mib(1024),
+            when_full: WhenFull::Pause,
+            guard: Some(Guard::default()),
+        }
     }
 }
 

@@ -126,6 +126,9 @@ impl Reader {
     pub fn size(&mut self, node: &Tree, key: &str) -> Option<At<ByteSize>> {
         self.unit(node, key, ByteSize::EXPECTED, ByteSize::parse)
     }
+    pub fn percent(&mut self, node: &Tree, key: &str) -> Option<At<Percent>> {
+        self.unit(node, key, Percent::EXPECTED, Percent::parse)
+    }
     fn unit<T>(
         &mut self,
         node: &Tree,
@@ -347,7 +350,7 @@ fn checkpoint(r: &mut Reader, node: &Tree) -> Checkpoint {
 
 fn dead_letters(r: &mut Reader, node: &Tree) -> DeadLetters {
     let mut d = DeadLetters::default();
-    let Some(map) = r.keys(node, "dead_letters", &["keep", "max", "when_full"]) else {
+    let Some(map) = r.keys(node, "dead_letters", &["keep", "max", "when_full", "guard"]) else {
         return d;
     };
     if let Some(keep) = map.get("keep").and_then(|n| r.duration(n, "keep")) {
@@ -364,7 +367,35 @@ fn dead_letters(r: &mut Reader, node: &Tree) -> DeadLetters {
     if let Some(when) = map.get("when_full").and_then(|n| r.choice(n, "when_full", &choices)) {
         d.when_full = when.value;
     }
+    if let Some(node) = map.get("guard") {
+        d.guard = guard(r, node);
+    }
     d
+}
+
+/// `off`, or what counts as too many.
+fn guard(r: &mut Reader, node: &Tree) -> Option<Guard> {
+    if node.as_str().is_some() {
+        r.choice(node, "guard", &[("off", ())]);
+        return None;
+    }
+    let mut guard = Guard::default();
+    let map = r.keys(node, "guard", &["share", "rows", "every"])?;
+    if let Some(share) = map.get("share").and_then(|n| r.percent(n, "share")) {
+        guard.share = share.value;
+    }
+    if let Some(rows) = map.get("rows").and_then(|n| r.count(n, "rows", 0, u64::MAX)) {
+        guard.rows = rows;
+    }
+    let bounds = (Duration::from_secs(1), Duration::from_secs(86_400));
+    if let Some(every) = map.get("every").and_then(|n| r.duration(n, "every")) {
+        if every.value < bounds.0 || every.value > bounds.1 {
+            let problem = r.source.error(every.span, codes::RANGE, "`every` is out of range");
+            r.report(problem.found(every.to_string()).expected(format!("{} to {}", bounds.0, bounds.1)));
+        }
+        guard.every = every.value;
+    }
+    Some(guard)
 }
 
 /// `[a-z][a-z0-9_]*`, at most 64 letters: nodes, parameters, connections, named inputs.

@@ -29,9 +29,11 @@ pub enum Command {
     Components(Components),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
-    /// Look at dead letters.
+    /// Look at dead letters, and feed them again.
     Dead(Dead),
-    /// Look at checkpoints.
+    /// What a pipeline's state says of it: last checkpoint, positions, dead letters.
+    Status(Status),
+    /// Check checkpoints.
     State(State),
     /// Print shell completions.
     Completions {
@@ -149,6 +151,12 @@ pub enum DeadCommand {
     List(DeadList),
     /// Show one dead letter whole.
     Show(DeadShow),
+    /// Feed dead letters again into the nodes that refused them, as those nodes now are.
+    ///
+    /// The pipeline must not be running. All letters chosen are taken in one checkpoint together with what comes
+    /// of them, so each is replayed once, or none is. What is refused again becomes a new dead letter; rows that
+    /// are late by now go the way of late rows.
+    Replay(DeadReplay),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -157,15 +165,44 @@ pub struct DeadList {
     pub file: PathBuf,
     #[command(flatten)]
     pub state: StateDir,
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// At most so many, the newest.
+    #[arg(long, default_value_t = 100)]
+    pub last: usize,
+}
+
+/// Which dead letters.
+#[derive(Debug, ClapArgs)]
+pub struct Chosen {
     /// Only letters of this node.
     #[arg(long)]
     pub node: Option<String>,
     /// Only letters with this code.
     #[arg(long)]
     pub code: Option<String>,
-    /// At most so many, the newest.
-    #[arg(long, default_value_t = 100)]
-    pub last: usize,
+    /// None before this one: its number, or a time such as 2026-01-31 or 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "NUMBER|TIME")]
+    pub from: Option<String>,
+    /// None behind this one: its number, or a time.
+    #[arg(long, value_name = "NUMBER|TIME")]
+    pub to: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DeadReplay {
+    #[command(flatten)]
+    pub given: Given,
+    #[command(flatten)]
+    pub state: StateDir,
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Only say how many would be fed again, by node and code, and which would stay and why.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Dataflow workers.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -179,6 +216,17 @@ pub struct DeadShow {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Status {
+    /// The pipeline file.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Everything that grows on disk: its size, how large and how old it may become, how much of that is used.
+    #[arg(long)]
+    pub disk: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct State {
     #[command(subcommand)]
     pub command: StateCommand,
@@ -188,13 +236,6 @@ pub struct State {
 pub enum StateCommand {
     /// Read everything that the newest checkpoint needs and report what is wrong.
     Verify {
-        /// The pipeline file.
-        file: PathBuf,
-        #[command(flatten)]
-        state: StateDir,
-    },
-    /// Bytes on disk, by what they are for.
-    Disk {
         /// The pipeline file.
         file: PathBuf,
         #[command(flatten)]

@@ -83,12 +83,17 @@ pub fn state_dir(file: &Path, state: &StateDir, name: &str) -> PathBuf {
 
 /// The state directory of a file of which only the name matters.
 pub fn state_of(file: &Path, state: &StateDir, print: &Print) -> Result<(String, PathBuf), Failure> {
+    document_of(file, state, print).map(|(document, dir)| (document.name, dir))
+}
+
+/// A file that is only looked at, and its state directory.
+pub fn document_of(file: &Path, state: &StateDir, print: &Print) -> Result<(Document, PathBuf), Failure> {
     let bytes = read(file, print)?;
     let shown = file.display().to_string();
     match Document::parse(&shown, &bytes) {
         Ok(document) => {
             let dir = state_dir(file, state, &document.name);
-            Ok((document.name, dir))
+            Ok((document, dir))
         }
         Err(problems) => {
             print.problems(&problems, Some(&source(&shown, &bytes)));

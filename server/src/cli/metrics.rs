@@ -1,21 +1,43 @@
 //! `--metrics`: the job's counters as Prometheus text, on request.
 
+use super::disk;
+use millstream::dead::Limits;
 use millstream::metrics::NodeReading;
 use millstream::problem::{Place, Problem};
 use millstream::runtime::Job;
+use millstream::state::{LocalStore, Store, fs::RealFs};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+/// What is answered from: a job that runs, and its state.
+#[derive(Clone)]
+pub struct Shown {
+    pipeline: String,
+    store: Option<Arc<dyn Store>>,
+    limits: Limits,
+    job: Weak<Job>,
+}
+
+impl Shown {
+    /// A job of the pipeline of that name, whose state lies in `dir`.
+    pub fn new(pipeline: &str, dir: &Path, limits: &Limits, job: &Arc<Job>) -> Shown {
+        // Without it only the figures of the disk are missing.
+        let store = LocalStore::open_read_only(dir, Arc::new(RealFs)).ok().map(|s| s as Arc<dyn Store>);
+        Shown { pipeline: pipeline.into(), store, limits: limits.clone(), job: Arc::downgrade(job) }
+    }
+}
+
 /// Answers until the program ends.
-pub struct Served(Arc<Mutex<Weak<Job>>>);
+pub struct Served(Arc<Mutex<Shown>>);
 
 impl Served {
     /// Answers for this job from now on.
-    pub fn now(&self, job: &Arc<Job>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(job);
+    pub fn now(&self, shown: Shown) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 }
 
@@ -26,7 +48,7 @@ const HEAD_BYTES_MAX: u64 = 32 << 10;
 ///
 /// # Errors
 /// When the address is not on this machine's loopback, or cannot be bound.
-pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Served, Problem> {
+pub fn serve(address: SocketAddr, shown: Shown) -> Result<Served, Problem> {
     if !address.ip().is_loopback() {
         return Err(Problem::error("CLI-METRICS", "metrics are answered on the loopback only")
             .found(address.to_string())
@@ -37,19 +59,19 @@ pub fn serve(address: SocketAddr, pipeline: &str, job: &Arc<Job>) -> Result<Serv
             .at(Place::path(address.to_string()))
             .found(e.to_string())
     })?;
-    let served = Arc::new(Mutex::new(Arc::downgrade(job)));
-    let (current, pipeline) = (Arc::clone(&served), pipeline.to_string());
+    let served = Arc::new(Mutex::new(shown));
+    let current = Arc::clone(&served);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let job = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let shown = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // One at a time: a scraper that hangs up early is its own problem.
-            let _ = answer(stream, &pipeline, &job);
+            let _ = answer(stream, &shown);
         }
     });
     Ok(Served(served))
 }
 
-fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, shown: &Shown) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(std::io::Read::take(stream.try_clone()?, HEAD_BYTES_MAX));
@@ -59,8 +81,8 @@ fn answer(mut stream: TcpStream, pipeline: &str, job: &Weak<Job>) -> std::io::Re
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let (status, body) = match (first.starts_with("GET /metrics "), job.upgrade()) {
-        (true, Some(job)) => ("200 OK", text(pipeline, &job)),
+    let (status, body) = match (first.starts_with("GET /metrics "), shown.job.upgrade()) {
+        (true, Some(job)) => ("200 OK", text(shown, &job)),
         (true, None) => ("503 Service Unavailable", String::new()),
         _ => ("404 Not Found", "the metrics are at /metrics\n".into()),
     };
@@ -92,8 +114,8 @@ const FAMILIES: [Family; 11] = [
 ];
 
 /// The counters as Prometheus text.
-pub fn text(pipeline: &str, job: &Job) -> String {
-    let status = job.status();
+fn text(shown: &Shown, job: &Job) -> String {
+    let (status, pipeline) = (job.status(), &shown.pipeline);
     let mut out = String::new();
     for (name, kind, help, read) in FAMILIES {
         let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} {kind}");
@@ -113,5 +135,24 @@ pub fn text(pipeline: &str, job: &Job) -> String {
         "# HELP millstream_memory_bytes bytes of batches alive\n# TYPE millstream_memory_bytes gauge\nmillstream_memory_bytes{{pipeline=\"{pipeline}\"}} {}",
         status.memory
     );
+    head(&mut out, "waiting", "why something waits, or nothing does: a full disk, too many dead letters");
+    for problem in &status.waiting {
+        let _ = writeln!(out, "millstream_waiting{{pipeline=\"{pipeline}\",code=\"{}\"}} 1", problem.code);
+    }
+    // A file may go while it is looked at: then the figures come with the next request.
+    let items = shown.store.as_ref().and_then(|store| disk::items(store, &shown.limits).ok()).unwrap_or_default();
+    head(&mut out, "disk_bytes", "bytes on disk");
+    for item in &items {
+        let (what, bytes) = (item.what, item.bytes);
+        let _ = writeln!(out, "millstream_disk_bytes{{pipeline=\"{pipeline}\",what=\"{what}\"}} {bytes}");
+    }
+    head(&mut out, "disk_max_bytes", "bytes that it may have on disk");
+    for (what, max) in items.iter().filter_map(|i| Some((i.what, i.max?.0))) {
+        let _ = writeln!(out, "millstream_disk_max_bytes{{pipeline=\"{pipeline}\",what=\"{what}\"}} {max}");
+    }
     out
+}
+
+fn head(out: &mut String, name: &str, help: &str) {
+    let _ = writeln!(out, "# HELP millstream_{name} {help}\n# TYPE millstream_{name} gauge");
 }

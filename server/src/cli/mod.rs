@@ -4,14 +4,18 @@ mod args;
 mod check;
 mod components;
 mod dead;
+mod disk;
 mod files;
 mod metrics;
 mod new;
 mod plan;
 mod print;
+mod replay;
+mod restarts;
 mod run;
 mod signals;
 mod state;
+mod status;
 mod table;
 mod watch;
 
@@ -34,6 +38,18 @@ pub(crate) enum Failure {
     Interrupted,
 }
 
+/// Panics on the threads of a job are caught and told as problems: no second text of them, unless asked for.
+fn quiet_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let ours = thread.name().is_some_and(|n| n.starts_with("timely:") || n.starts_with("millstream-"));
+        if !ours || std::env::var_os("RUST_BACKTRACE").is_some() {
+            usual(panic);
+        }
+    }));
+}
+
 /// The whole program: reads the arguments, runs the command, returns the exit code.
 pub fn cli_main(registry: Registry) -> ExitCode {
     cli(registry, std::env::args_os())
@@ -50,6 +66,7 @@ pub fn cli(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
         }
     };
     let print = print::Print::new(args.json);
+    quiet_panics();
     let outcome = match &args.command {
         args::Command::Run(run) => run::run(run, &registry, &print),
         args::Command::New(new) => new::new(new, &registry, &print),
@@ -57,7 +74,8 @@ pub fn cli(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
         args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),
-        args::Command::Dead(dead) => dead::dead(dead, &print),
+        args::Command::Dead(dead) => dead::dead(dead, &registry, &print),
+        args::Command::Status(status) => status::status(status, &print),
         args::Command::State(state) => state::state(state, &print),
         args::Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut args::Args::command(), "millstream", &mut std::io::stdout());

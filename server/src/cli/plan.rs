@@ -26,7 +26,7 @@ pub fn plan(args: &Plan, registry: &Registry, print: &Print) -> Outcome {
     }
     guarantees(&loaded, registry, print);
     let dir = files::state_dir(&args.given.file, &args.state, &loaded.document.name);
-    let tail = newest(&dir).map_err(|problem| {
+    let tail = newest(&dir, &loaded.document.name).map_err(|problem| {
         print.problem(&problem);
         Failure::Given
     })?;
@@ -47,13 +47,13 @@ pub fn plan(args: &Plan, registry: &Registry, print: &Print) -> Outcome {
     Err(Failure::Given)
 }
 
-/// The newest checkpoint of a state directory, where there is one.
-pub fn newest(dir: &Path) -> millstream::Result<Option<Committed>> {
+/// The newest checkpoint of a pipeline in a state directory, where there is one.
+pub fn newest(dir: &Path, pipeline: &str) -> millstream::Result<Option<Committed>> {
     if !dir.exists() {
         return Ok(None);
     }
     let store: Arc<dyn Store> = LocalStore::open_read_only(dir, Arc::new(RealFs))?;
-    Committed::newest(&store)
+    Committed::newest_of(&store, Some(pipeline))
 }
 
 /// The command that starts the pipeline although state is lost by it.

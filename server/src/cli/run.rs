@@ -1,14 +1,16 @@
 //! `run`: one pipeline in the foreground.
 
 use super::args::Run;
+use super::metrics::Shown;
 use super::print::Print;
+use super::restarts::{self, Restarts};
 use super::table::{self, Table};
 use super::watch::{self, Changes};
 use super::{Failure, Outcome, files, metrics, plan, signals};
 use millstream::Problem;
 use millstream::runtime::{Job, JobState, Resume, Runtime, Stop};
 use millstream::state::{LocalStore, fs::RealFs};
-use millstream_connectors::Registry;
+use millstream_connectors::{Loaded, Registry};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,8 +32,8 @@ pub fn run(args: &Run, registry: &Registry, print: &Print) -> Outcome {
     }
     let bytes = files::read(&args.given.file, print)?;
     let mut runner = Runner::new(args, registry, print);
-    let started = runner.start(&bytes)?;
-    let state = runner.follow(&started, None)?;
+    let mut started = runner.start(&bytes)?;
+    let state = runner.follow(&mut started, None)?;
     runner.finish(&started, &state)
 }
 
@@ -54,6 +56,10 @@ pub(super) struct Started {
     pub dir: PathBuf,
     heard: mpsc::Receiver<Problem>,
     began: Instant,
+    /// The file as it was read, the runtime that knows why the job has failed before, and how often it may.
+    bytes: Vec<u8>,
+    runtime: Runtime,
+    restarts: Restarts,
 }
 
 impl<'a> Runner<'a> {
@@ -65,10 +71,7 @@ impl<'a> Runner<'a> {
     pub fn start(&mut self, bytes: &[u8]) -> Result<Started, Failure> {
         let (args, print) = (self.args, self.print);
         let workers = usize::from(args.workers);
-        let (tell, heard) = mpsc::channel();
-        // Nobody listens any more once the job has ended.
-        let events = Arc::new(move |problem| drop(tell.send(problem)));
-        let loaded = files::load_bytes(&args.given, bytes, workers, self.registry, events, print)?;
+        let (loaded, heard) = self.load(bytes)?;
         print.problems(&loaded.notes, Some(&loaded.document.source));
         let name = loaded.document.name.clone();
         let dir = files::state_dir(&args.given.file, &args.state, &name);
@@ -77,22 +80,48 @@ impl<'a> Runner<'a> {
             files::remove_state(&dir, print)?;
         }
         let drop_state = if first { args.drop_state.as_slice() } else { &[] };
-        let job = start(&loaded.pipeline, &dir, workers, drop_state).map_err(|problems| {
+        let refused = |problems: Vec<Problem>| {
             print.problems(&problems, None);
             plan::say_the_way_out(&problems, &args.given.file, print);
             Failure::Given
-        })?;
-        let job = Arc::new(job);
+        };
+        let runtime = runtime(&dir, workers, drop_state).map_err(|p| refused(vec![p]))?;
+        let job = Arc::new(runtime.start(&loaded.pipeline, Resume::OrFresh).map_err(refused)?);
         begin(&job, &dir, args, print);
-        self.answer_metrics(&name, &job)?;
-        Ok(Started { job, name, dir, heard, began: Instant::now() })
+        self.answer_metrics(Shown::new(&name, &dir, &loaded.pipeline.settings.dead_letters, &job))?;
+        let (bytes, restarts) = (bytes.to_vec(), Restarts::new(&loaded.pipeline));
+        Ok(Started { job, name, dir, heard, began: Instant::now(), bytes, runtime, restarts })
     }
 
-    fn answer_metrics(&mut self, name: &str, job: &Arc<Job>) -> Result<(), Failure> {
+    /// The pipeline of a text, and where one hears of what its nodes notice.
+    fn load(&self, bytes: &[u8]) -> Result<(Loaded, mpsc::Receiver<Problem>), Failure> {
+        let (tell, heard) = mpsc::channel();
+        // Nobody listens any more once the job has ended.
+        let events = Arc::new(move |problem| drop(tell.send(problem)));
+        let workers = usize::from(self.args.workers);
+        let loaded = files::load_bytes(&self.args.given, bytes, workers, self.registry, events, self.print)?;
+        Ok((loaded, heard))
+    }
+
+    /// Starts a job that has failed again, from its last checkpoint.
+    fn restart(&mut self, started: &mut Started) -> Result<(), Failure> {
+        // Loaded anew: a source remembers where it has been.
+        let (loaded, heard) = self.load(&started.bytes)?;
+        let job = started.runtime.start(&loaded.pipeline, Resume::OrFresh).map_err(|problems| {
+            self.print.problems(&problems, None);
+            Failure::Job
+        })?;
+        (started.job, started.heard) = (Arc::new(job), heard);
+        begin(&started.job, &started.dir, self.args, self.print);
+        let limits = &loaded.pipeline.settings.dead_letters;
+        self.answer_metrics(Shown::new(&started.name, &started.dir, limits, &started.job))
+    }
+
+    fn answer_metrics(&mut self, shown: Shown) -> Result<(), Failure> {
         match (&self.metrics, self.args.metrics) {
-            (Some(served), _) => served.now(job),
+            (Some(served), _) => served.now(shown),
             (None, Some(address)) => {
-                let served = metrics::serve(address, name, job).map_err(|problem| {
+                let served = metrics::serve(address, shown).map_err(|problem| {
                     self.print.problem(&problem);
                     Failure::Given
                 })?;
@@ -103,9 +132,25 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Shows the job until it ends; passes on the user's wish to end it, or that of a changed file.
-    pub fn follow(&self, started: &Started, changes: Option<&mut Changes<'_>>) -> Result<JobState, Failure> {
-        follow(started, self.args, self.print, changes)
+    /// Shows the job until it ends; passes on the user's wish to end it, or that of a changed file. One that fails
+    /// with what may pass is started again.
+    pub fn follow(
+        &mut self,
+        started: &mut Started,
+        mut changes: Option<&mut Changes<'_>>,
+    ) -> Result<JobState, Failure> {
+        loop {
+            let state = follow(started, self.args, self.print, changes.as_deref_mut())?;
+            let JobState::Failed(problem) = &state else { return Ok(state) };
+            // Another file is about to take over.
+            if changes.as_ref().is_some_and(|c| c.are_taken()) {
+                return Ok(state);
+            }
+            let Some(pause) = started.restarts.after(problem, &started.job) else { return Ok(state) };
+            self.print.problem(&restarts::warning(problem, pause));
+            std::thread::sleep(pause);
+            self.restart(started)?;
+        }
     }
 
     /// The last word on a job.
@@ -114,20 +159,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-fn start(
-    pipeline: &millstream::plan::Pipeline,
-    dir: &Path,
-    workers: usize,
-    drop_state: &[String],
-) -> Result<Job, Vec<Problem>> {
-    let store = open(dir).map_err(|p| vec![p])?;
-    let runtime = Runtime::builder()
-        .workers(workers)
-        .store(store)
-        .drop_state(drop_state.iter().cloned())
-        .build()
-        .map_err(|p| vec![p])?;
-    runtime.start(pipeline, Resume::OrFresh)
+fn runtime(dir: &Path, workers: usize, drop_state: &[String]) -> Result<Runtime, Problem> {
+    Runtime::builder().workers(workers).store(open(dir)?).drop_state(drop_state.iter().cloned()).build()
 }
 
 /// Opens the state directory. A job of ours that has just ended may hold it for a moment.
@@ -168,7 +201,7 @@ fn begin(job: &Job, dir: &Path, args: &Run, print: &Print) {
 }
 
 /// A length of time for people.
-fn ago(age: Duration) -> String {
+pub fn ago(age: Duration) -> String {
     match age.as_secs() {
         s if s < 60 => format!("{s} s"),
         s if s < 3_600 => format!("{} min", s / 60),
@@ -188,6 +221,7 @@ fn follow(
     let mut table = Table::new();
     let live = print.terminal && !print.json && !args.quiet;
     let mut drawn = Instant::now();
+    let mut waits = Waits::default();
     let mut asked = 0;
     loop {
         let ended = job.wait_timeout(Duration::from_millis(25));
@@ -213,7 +247,7 @@ fn follow(
             }
             _ => {}
         }
-        if args.until_done && job.caught_up() {
+        if args.until_done && (job.caught_up() || job.alarm().is_some()) {
             job.request_stop(Stop::Drain);
         }
         if let Some(changes) = changes.as_deref_mut()
@@ -231,6 +265,32 @@ fn follow(
             drawn = Instant::now();
             line(job, print, began);
         }
+        if !live && waits.looked.elapsed() >= DRAW {
+            waits.look(job, print);
+        }
+    }
+}
+
+/// Why something waits, told once where there is no table that shows it.
+struct Waits {
+    looked: Instant,
+    told: Vec<Problem>,
+}
+
+impl Default for Waits {
+    fn default() -> Waits {
+        Waits { looked: Instant::now(), told: Vec::new() }
+    }
+}
+
+impl Waits {
+    fn look(&mut self, job: &Job, print: &Print) {
+        self.looked = Instant::now();
+        // What a run ends with is its last word.
+        let waiting = if job.state() == JobState::Running { job.status().waiting } else { Vec::new() };
+        let is_told = |told: &[Problem], p: &Problem| told.iter().any(|t| t.code == p.code && t.node == p.node);
+        waiting.iter().filter(|p| !is_told(&self.told, p)).for_each(|p| print.problem(p));
+        self.told = waiting;
     }
 }
 
@@ -245,7 +305,7 @@ fn pass_on(heard: &mpsc::Receiver<Problem>, table: &mut Table, print: &Print) ->
     any
 }
 
-fn draw(table: &mut Table, job: &Job, print: &Print, began: Instant) {
+pub fn draw(table: &mut Table, job: &Job, print: &Print, began: Instant) {
     let text = table.redraw(&job.status(), began.elapsed(), print.colour);
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -37,14 +37,14 @@ pub fn watch(args: &Run, registry: &Registry, print: &Print) -> Outcome {
             Some(bytes) => start(&mut runner, bytes, &mut running, print)?,
             None => None,
         };
-        let Some(started) = started else {
+        let Some(mut started) = started else {
             next = changes.wait();
             match next {
                 Some(_) => continue,
                 None => return Ok(()),
             }
         };
-        let state = runner.follow(&started, Some(&mut changes))?;
+        let state = runner.follow(&mut started, Some(&mut changes))?;
         let outcome = runner.finish(&started, &state);
         if signals::asked() > 0 {
             return outcome;
@@ -95,6 +95,11 @@ impl Changes<'_> {
         self.saves.poll()
     }
 
+    /// True if a file is to take over from the job that runs, once that has ended.
+    pub fn are_taken(&self) -> bool {
+        self.taken.is_some()
+    }
+
     /// True if the file is to take over from the job that runs; says why it is not.
     pub fn consider(&mut self, started: &Started, bytes: Vec<u8>) -> bool {
         let shown = self.args.given.file.display();
@@ -138,12 +143,12 @@ impl Changes<'_> {
 
     /// The newest checkpoint of the job, which may make and delete files meanwhile.
     fn newest(&self, started: &Started) -> millstream::Result<Option<millstream::state::Committed>> {
-        let mut read = plan::newest(&started.dir);
+        let mut read = plan::newest(&started.dir, &started.name);
         for _ in 1..READS {
             if read.is_ok() {
                 break;
             }
-            read = plan::newest(&started.dir);
+            read = plan::newest(&started.dir, &started.name);
         }
         read
     }

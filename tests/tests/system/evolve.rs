@@ -619,3 +619,36 @@ fn was_is_harmless_once_the_state_has_moved() {
     scene.run(&how(1, &[])).fine();
     same("output", &scene.lines("out"), &undisturbed(PLAIN, 0..ALL)).unwrap_or_else(|e| panic!("{e}"));
 }
+
+/// Crashes on the way to the first checkpoint under the new name, and right behind it: the old state is there
+/// until then, the new one from then on, and the same file starts again from either.
+#[test]
+fn a_rename_survives_crashes() {
+    let renamed = "@events
+  totals: { kind: window, from: records, every: 1s, by: [k], select: { n: count(*) }, was: counts }
+  out: { kind: file_sink, from: totals, path: out, format: ndjson, roll: { rows: 7 } }";
+    let records = EVENTS.replace("events:", "records:").replace(" } }\n", " }, was: events }\n");
+    let text = once(renamed).replace(
+        &EVENTS.replace("read: watch, poll: 10ms", "read: once"),
+        &records.replace("read: watch, poll: 10ms", "read: once"),
+    );
+    assert!(text.contains("was: events"), "{text}");
+    let pair = Pair { name: "crashes", ..PAIR };
+    for at in [
+        "state.open.generation_put:1",
+        "state.commit.files_done:1",
+        "state.commit.record_put:1",
+        "file_sink.recover.published:1",
+        "file_sink.committed:1",
+    ] {
+        let scene = first_part(&pair);
+        append_rest(&scene);
+        scene.write("pipeline.yaml", &text);
+        let crashed = scene.run(&how(1, &[]).with("MILLSTREAM_FAILPOINT", at));
+        assert!(crashed.struck(), "{at}: {}", crashed.stderr);
+        let plan = scene.command(&["plan"], &[]).fine();
+        assert!(plan.stdout.contains("kept"), "{at}: {}", plan.stdout);
+        scene.run(&how(2, &[])).fine();
+        same(at, &output(&scene), &undisturbed(PLAIN, 0..ALL)).unwrap_or_else(|e| panic!("{e}"));
+    }
+}

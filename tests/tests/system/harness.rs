@@ -150,7 +150,7 @@ impl Running {
     }
     fn ended(&self, status: ExitStatus) -> Ended {
         let ended = Ended { status, stdout: text(&self.stdout), stderr: text(&self.stderr) };
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
         ended
     }
 }
@@ -205,7 +205,7 @@ impl Scene {
         command.arg("--workers").arg(how.workers.to_string());
         command.args(how.parameters.iter().flat_map(|p| ["-p", p.as_ref()]));
         command.args(&how.arguments).envs(how.environment.iter().map(|(k, v)| (k, v)));
-        self.spawn(command)
+        self.spawn(command, "run")
     }
     /// Runs it to its end.
     pub fn run(&self, how: &How) -> Ended {
@@ -213,18 +213,23 @@ impl Scene {
     }
     /// Runs another command of the program on the pipeline and its state.
     pub fn command(&self, words: &[&str], after: &[&str]) -> Ended {
+        self.command_with(words, after, &[])
+    }
+    /// [`Scene::command`] with environment variables.
+    pub fn command_with(&self, words: &[&str], after: &[&str], environment: &[(&str, String)]) -> Ended {
         let mut command = program(&[]);
         command.args(words).arg(&self.pipeline).arg("--state").arg(self.path("state")).args(after);
-        self.spawn(command).end()
+        command.envs(environment.iter().map(|(k, v)| (k, v)));
+        self.spawn(command, "command").end()
     }
     /// Runs the program with these arguments alone, in the scene's folder.
     pub fn bare(&self, words: &[&str]) -> Ended {
         let mut command = program(&[]);
         command.args(words);
-        self.spawn(command).end()
+        self.spawn(command, "command").end()
     }
-    fn spawn(&self, mut command: Command) -> Running {
-        let (stdout, stderr) = (self.path("stdout.txt"), self.path("stderr.txt"));
+    fn spawn(&self, mut command: Command, what: &str) -> Running {
+        let (stdout, stderr) = (self.path(&format!("{what}-stdout.txt")), self.path(&format!("{what}-stderr.txt")));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(File::create(&stdout).expect("a temporary file"));
         command.stderr(File::create(&stderr).expect("a temporary file"));
@@ -248,7 +253,7 @@ fn program(under: &[String]) -> Command {
     if !under.is_empty() {
         command.args(&under[1..]).arg(ours);
     }
-    command.env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
+    command.env_remove("RUST_BACKTRACE").env_remove("MILLSTREAM_FAILPOINT").env_remove("MILLSTREAM_SABOTAGE");
     command
 }
 

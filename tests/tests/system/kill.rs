@@ -40,7 +40,7 @@ nodes:
 const FILES: u64 = 6;
 const ROWS: u64 = 150_000;
 const KEYS: u64 = 500;
-/// Every so many lines one is broken, and must become one dead letter.
+/// Every so many lines one is broken, in one of several ways, and must become one dead letter.
 const BROKEN: u64 = 997;
 const FIRST_TS: u64 = 1_700_000_000_000;
 
@@ -65,7 +65,12 @@ fn scene_of(pipeline: &str) -> (Scene, Expected) {
     for seq in 0..ROWS {
         let file = &mut files[random.usize(..FILES as usize)];
         if seq % BROKEN == 500 {
-            let line = format!("{{\"seq\":{seq},\"key\":");
+            let line = match seq / BROKEN % 4 {
+                0 => format!("{{\"seq\":{seq},\"key\":"),
+                1 => format!("{{\"seq\":{seq},\"ts\":{FIRST_TS},\"n\":1}}"),
+                2 => format!("{{\"seq\":{seq},\"key\":\"k\",\"ts\":\"soon\",\"n\":1}}"),
+                _ => format!("{{\"seq\":{seq},\"key\":\"k\",\"ts\":{FIRST_TS},\"n\":99999999999999999999}}"),
+            };
             writeln!(file, "{line}").expect("a string");
             broken.push(line);
             continue;

@@ -290,7 +290,9 @@ fn what_was_committed_before_the_path_changed_is_published_where_it_lies() {
         sink.write(2, batch(10..20)).unwrap();
         sink.flush().unwrap();
         drop(sink);
-        let moved = factory(dir.path(), &config("elsewhere", format));
+        // The node has another name now, too.
+        let config = config("elsewhere", format);
+        let moved = FileSinkFactory::new(config, &Access::new(dir.path()), "pipeline.renamed").unwrap();
         moved.recover(vec![handle]).unwrap();
         assert_eq!(published(&dir.path().join("out")), (0..10).collect::<Vec<_>>(), "rolled: {rolled}");
         assert_eq!(files(dir.path(), true), Vec::<PathBuf>::new(), "rolled: {rolled}");

@@ -116,7 +116,7 @@ fn a_panic_fails_the_job_and_nothing_else() {
         let Some(JobState::Failed(problem)) = job.wait_timeout(LIMIT) else {
             panic!("{workers} workers: the job should have failed")
         };
-        assert_eq!((&*problem.code, problem.found.as_deref()), ("INTERNAL", Some("planted")));
+        assert_eq!((&*problem.code, problem.found.as_deref()), ("NODE-PANIC", Some("planted")));
         // The switch is off now: the next run goes on from the last checkpoint, and nothing is lost or doubled.
         let job = start(&counting(Script::bounded(2, 1_000, 3), &world, Some((50, switch))), workers, dir.path());
         assert_eq!(job.wait_timeout(LIMIT), Some(JobState::Stopped));

@@ -259,6 +259,13 @@ pub fn integers(rows: &RecordBatch) -> Vec<Vec<i64>> {
     (0..rows.num_rows()).map(|r| columns.iter().map(|c| c.as_primitive::<Int64Type>().value(r)).collect()).collect()
 }
 
+impl RunningCount {
+    /// One that cannot bear a key.
+    pub fn panicking_on(key: i64) -> RunningCount {
+        RunningCount { panic_on: Some(key), ..RunningCount::default() }
+    }
+}
+
 /// Counts rows per key and puts out `key, count` for every row: a lost or doubled update shows as a gap or a repeat.
 #[derive(Default)]
 pub struct RunningCount {
@@ -266,6 +273,8 @@ pub struct RunningCount {
     changed: BTreeMap<i64, i64>,
     /// Panics at this count, while the switch is on.
     pub panic_at: Option<(i64, Arc<AtomicUsize>)>,
+    /// Panics on this key, each time.
+    panic_on: Option<i64>,
 }
 
 pub fn count_schema() -> SchemaRef {
@@ -283,6 +292,7 @@ impl Operator for RunningCount {
         let keys = batch.column("key").expect("it was asked for").as_primitive::<Int64Type>().clone();
         let mut rows = Vec::new();
         for key in keys.values() {
+            assert_ne!(Some(*key), self.panic_on, "poison");
             let count = self.counts.entry(*key).or_default();
             *count += 1;
             self.changed.insert(*key, *count);

@@ -166,7 +166,15 @@ impl Committed {
     /// # Errors
     /// What keeps the log from being read.
     pub fn newest(store: &Arc<dyn Store>) -> Result<Option<Committed>> {
-        let chain = read_chain(&**store, None, false)?;
+        Committed::newest_of(store, None)
+    }
+
+    /// [`Committed::newest`] of this pipeline.
+    ///
+    /// # Errors
+    /// As before, and `STATE-FOREIGN` where the store is another pipeline's.
+    pub fn newest_of(store: &Arc<dyn Store>, pipeline: Option<&str>) -> Result<Option<Committed>> {
+        let chain = read_chain(&**store, pipeline, false)?;
         let Some((record, hash)) = chain.checkpoints.into_iter().next() else { return Ok(None) };
         let Some(body) = record.checkpoint else { return Ok(None) };
         let live = Arc::new(committed::load(&**store, &body)?);
