@@ -186,21 +186,9 @@ pub(crate) fn fitted(block: &StateBlock, rows: &RecordBatch, expected: &SchemaRe
     RecordBatch::try_new(Arc::clone(expected), columns).map_err(|e| unlike().help(e.to_string()))
 }
 
-/// Names that repeat, told apart: `a`, `a (2)`.
-#[cfg(any(feature = "sql", test))]
-pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut one = |name: String| {
-        let n = seen.entry(name.clone()).or_default();
-        *n += 1;
-        if *n == 1 { name } else { format!("{name} ({n})") }
-    };
-    names.into_iter().map(&mut one).collect()
-}
-
 /// The problem of a state that the node cannot take.
 pub(crate) fn changed(node: &str, found: String, expected: String) -> Problem {
-    Problem::error("STATE-CHANGED", "the state of this node has another meaning than the node now has")
+    Problem::error("STATE-CHANGED", "what the checkpoint holds of this node has another meaning than the node now has")
         .node(node.to_string())
         .found(found)
         .expected(expected)
@@ -279,11 +267,5 @@ mod tests {
         for wrong in [Field::new("a", DataType::Int16, false), Field::new("c", DataType::Int64, false)] {
             assert_eq!(of(vec![wrong]).expect_err("does not fit").code, "STATE-SCHEMA");
         }
-    }
-
-    #[test]
-    fn repeated_names_are_told_apart() {
-        let names = ["a", "b", "a", "a"].map(String::from);
-        assert_eq!(distinct(names), ["a", "b", "a (2)", "a (3)"]);
     }
 }

@@ -169,6 +169,9 @@ pub struct Pipeline {
     pub settings: Settings,
     /// Nodes that had another name before, by the present one: they take over what a checkpoint holds of it.
     pub was: BTreeMap<String, String>,
+    /// What kind of thing sources and sinks are, by name, where somebody has said it: positions of one kind are
+    /// nothing to another.
+    pub kinds: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
@@ -180,6 +183,7 @@ impl Pipeline {
             nodes: Vec::new(),
             settings: Settings::default(),
             was: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             problems: Vec::new(),
         }
     }

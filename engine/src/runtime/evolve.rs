@@ -225,7 +225,7 @@ impl Compare<'_> {
             held.source = false;
             held.partitions as u64
         });
-        self.line(node, "positions", self.fate_of(partitions, &name), partitions.unwrap_or(0), Vec::new());
+        self.outside(node, &name, "positions", partitions);
     }
 
     fn sink(&mut self, node: &Node) {
@@ -235,15 +235,27 @@ impl Compare<'_> {
             held.sink = false;
             held.parts as u64
         });
-        self.line(node, "output", self.fate_of(parts, &name), parts.unwrap_or(0), Vec::new());
+        self.outside(node, &name, "output", parts);
     }
 
-    fn fate_of(&self, held: Option<u64>, name: &str) -> Fate {
-        match held {
-            None => Fate::New,
-            Some(_) if self.found.evolution.dropped.contains(name) => Fate::Rebuilt,
-            Some(_) => Fate::Kept,
-        }
+    /// What a source or sink left: it is of use to the same kind alone.
+    fn outside(&mut self, node: &Node, name: &str, what: &str, held: Option<u64>) {
+        let dropped = self.found.evolution.dropped.contains(name);
+        let stored = self.tail.and_then(|t| t.body.extra["kinds"][name].as_str());
+        let kinds = stored.zip(self.prepared.pipeline.kinds.get(&*node.name)).filter(|(was, now)| was != now);
+        let (fate, detail) = match (held, kinds) {
+            (None, _) => (Fate::New, Vec::new()),
+            (Some(_), _) if dropped => (Fate::Rebuilt, Vec::new()),
+            // A sink that has published everything leaves nothing behind.
+            (Some(0), Some(_)) if what == "output" => (Fate::New, Vec::new()),
+            (Some(_), Some((was, now))) => {
+                let detail = vec![format!("found {was}; expected {now}")];
+                self.found.problems.push(meaning::changed(&node.name, was.to_string(), now.clone()));
+                (Fate::Refused, detail)
+            }
+            (Some(_), None) => (Fate::Kept, Vec::new()),
+        };
+        self.line(node, what, fate, held.unwrap_or(0), detail);
     }
 
     fn line(&mut self, node: &Node, what: &str, fate: Fate, size: u64, detail: Vec<String>) {

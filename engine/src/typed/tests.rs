@@ -175,6 +175,65 @@ fn another_key_type_cannot_take_the_state() {
     assert_eq!(problems[0].code, "STATE-CHANGED");
 }
 
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Before {
+    n: i32,
+    gone: String,
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct After {
+    n: i64,
+    #[serde(default)]
+    added: Option<String>,
+}
+
+/// A field wider, one less, one more, and the node under another name.
+#[test]
+fn a_state_that_has_grown_is_read_under_another_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (feed, words) = channel(4);
+    let (sink, counts) = collect();
+    let flow = Flow::new("words");
+    let keyed = flow.channel("words", words).key_by(|w: &Word| w.word.clone());
+    let count = |state: &mut Before, w: Word, out: &mut super::Out<Count>| {
+        state.n += 1;
+        state.gone.clone_from(&w.word);
+        out.push(Count { word: w.word, count: state.n.into() });
+    };
+    keyed.stateful("count", count).to("counts", sink);
+    let job = runtime(1, dir.path()).start(&flow.pipeline(), Resume::Fresh).unwrap();
+    feed.send(word("a")).unwrap();
+    drop(feed);
+    ended(&job);
+    assert_eq!(by_word(counts.take())["a"], [1]);
+    for run in 0..3 {
+        let (feed, words) = channel(4);
+        let (sink, counts) = collect();
+        let flow = Flow::new("words");
+        flow.was("total", "count");
+        let keyed = flow.channel("words", words).key_by(|w: &Word| w.word.clone());
+        let total = |state: &mut After, w: Word, out: &mut super::Out<Count>| {
+            assert_eq!(state.added.is_some(), state.n > 1, "NULL in what came before");
+            (state.n, state.added) = (state.n + 1, Some(w.word.clone()));
+            out.push(Count { word: w.word, count: state.n });
+        };
+        keyed.stateful("total", total).to("counts", sink);
+        let job = runtime(2, dir.path()).start(&flow.pipeline(), Resume::Required).unwrap();
+        feed.send(word("a")).unwrap();
+        assert!(counts.wait(LIMIT, |rows| rows.len() == 1));
+        job.request_stop(Stop::Drain);
+        ended(&job);
+        assert_eq!(by_word(counts.take())["a"], [2 + run]);
+    }
+    let flow = Flow::new("words");
+    let (_feed, words) = channel::<Word>(1);
+    flow.channel("words", words).to("total", collect::<Word>().0);
+    flow.was("total", "words");
+    let problems = runtime(1, dir.path()).start(&flow.pipeline(), Resume::OrFresh).err().expect("`words` is there");
+    assert_eq!(problems[0].code, "PLAN-WAS");
+}
+
 fn rest(view: &Subscription<Count>) -> Vec<Update<Count>> {
     let mut all = Vec::new();
     loop {

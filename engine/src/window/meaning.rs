@@ -2,11 +2,11 @@
 //! or less in the input changes nothing.
 
 use super::expr;
-use super::segment::as_text;
 use super::spec::{AggregateSpec, JoinKind, JoinSpec, Window, WindowEnd};
 use crate::Result;
-use crate::meaning::{Meaning, distinct, is_wider};
+use crate::meaning::{Meaning, is_wider};
 use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 use std::collections::BTreeMap;
@@ -120,16 +120,50 @@ fn plain<'e>(e: &'e Expr, schema: &Schema) -> &'e Expr {
 
 /// An expression in text, with columns by name alone: `price@3` is `price`.
 fn text(e: &Expr, schema: &Schema) -> String {
-    if let Some(column) = e.downcast_ref::<Column>() {
-        return schema.fields().get(column.index()).map_or_else(|| column.name().into(), |f| f.name().clone());
+    let named = |e: Expr| {
+        let Some(column) = e.downcast_ref::<Column>() else { return Ok(Transformed::no(e)) };
+        let name = schema.fields().get(column.index()).map_or(column.name(), |f| f.name());
+        Ok(Transformed::yes(Arc::new(Column::new(name, usize::MAX)) as Expr))
+    };
+    // An index that no text in a literal ends with by chance.
+    let nowhere = format!("@{}", usize::MAX);
+    let printed = Arc::clone(e).transform(named).map_or_else(|_| e.to_string(), |t| t.data.to_string());
+    printed.replace(&nowhere, "")
+}
+
+/// A length of time as pipeline files write it: the largest unit that divides it.
+fn as_text(micros: i64) -> String {
+    let units = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    match units.iter().find(|(_, unit)| micros != 0 && micros % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", micros / unit),
+        None => format!("{micros}us"),
     }
-    let printed = e.to_string();
-    let mut out = String::with_capacity(printed.len());
-    let mut rest = printed.as_str();
-    while let Some(at) = rest.find('@') {
-        let digits = rest[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
-        out.push_str(&rest[..if digits > 0 { at } else { at + 1 }]);
-        rest = &rest[at + 1 + digits..];
+}
+
+/// Names that repeat, told apart: `a`, `a (2)`.
+fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut one = |name: String| {
+        let n = seen.entry(name.clone()).or_default();
+        *n += 1;
+        if *n == 1 { name } else { format!("{name} ({n})") }
+    };
+    names.into_iter().map(&mut one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_names_are_told_apart() {
+        let names = ["a", "b", "a", "a"].map(String::from);
+        assert_eq!(distinct(names), ["a", "b", "a (2)", "a (3)"]);
     }
-    out + rest
+
+    #[test]
+    fn lengths_of_time_have_their_largest_unit() {
+        let all = [60_000_000, 90_000_000, 250_000, 86_400_000_000, 7, 0].map(as_text);
+        assert_eq!(all, ["1m", "90s", "250ms", "1d", "7us", "0us"]);
+    }
 }

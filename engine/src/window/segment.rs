@@ -105,16 +105,6 @@ pub(crate) fn own_rows(block: &StateBlock, rows: &RecordBatch, groups: &KeyGroup
     Ok(filter_record_batch(rows, &mask).expect("one flag per row"))
 }
 
-/// A length of time as pipeline files write it: the largest unit that divides it.
-#[cfg(feature = "sql")]
-pub(crate) fn as_text(micros: i64) -> String {
-    let units = [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
-    match units.iter().find(|(_, unit)| micros != 0 && micros % unit == 0) {
-        Some((name, unit)) => format!("{}{name}", micros / unit),
-        None => format!("{micros}us"),
-    }
-}
-
 pub(crate) fn foreign(block: &StateBlock) -> Problem {
     Problem::error("STATE-SCHEMA", format!("state table `{}` is not what this operator hands over", block.table))
         .help("undo the change of the node, or give up the state: run again with --drop-state and its name")

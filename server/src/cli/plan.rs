@@ -58,9 +58,19 @@ pub fn newest(dir: &Path, pipeline: &str) -> millstream::Result<Option<Committed
 
 /// The command that starts the pipeline although state is lost by it.
 pub fn say_the_way_out(problems: &[Problem], file: &Path, print: &Print) {
-    let refused = ["STATE-CHANGED", "STATE-ORPHAN", "STATE-WAS"];
+    // A position or handle of another kind is only found when the node reads it.
+    let refused = [
+        "STATE-CHANGED",
+        "STATE-ORPHAN",
+        "STATE-WAS",
+        "STATE-SCHEMA",
+        "FILE-POSITION",
+        "FILE-HANDLE",
+        "GENERATOR-POSITION",
+    ];
     let mut nodes: Vec<&str> =
         problems.iter().filter(|p| refused.contains(&&*p.code)).filter_map(|p| p.node.as_deref()).collect();
+    nodes.sort_unstable();
     nodes.dedup();
     if nodes.is_empty() {
         return;

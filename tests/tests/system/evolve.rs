@@ -403,6 +403,16 @@ const CHANGED: &[Pair] = &[
         ..PAIR
     },
     Pair {
+        name: "another kind of source under the same name",
+        after: "  events: { kind: generator, dataset: bids, rows: 100 }
+  counts: { kind: window, from: timed, every: 1s, by: [k], select: { n: count(*) } }
+  timed: { kind: select, from: events, columns: { ts: ts, k: channel }, event_time: { field: ts, out_of_order: 0s } }
+@out",
+        plan: "refused events positions",
+        outcome: Refused("STATE-CHANGED", "found file_source; expected generator"),
+        ..PAIR
+    },
+    Pair {
         name: "another kind under the same name",
         after: "@events
   counts: { kind: dedupe, from: events, by: [k], max_keys: 100 }
