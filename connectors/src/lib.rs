@@ -2,8 +2,9 @@
 //!
 //! One folder per outside system, [`transforms`] for what lies in between, [`format`] for bytes to columns
 //! and back. [`registry`] lists every kind of node once; [`load`] turns a pipeline file into the engine's
-//! pipeline; [`guess`] writes one for some data.
+//! pipeline; [`guess`] writes one for some data; [`cases`] runs the tests that stand in them.
 
+pub mod cases;
 pub mod discard;
 pub mod file;
 pub mod format;

@@ -33,6 +33,8 @@ pub struct LoadOptions<'a> {
     pub workers: usize,
     /// Hears of what nodes notice while the job runs; each problem names its node.
     pub events: Events,
+    /// Nodes and ports that count as read although no node reads them: those that a test looks at.
+    pub observed: Vec<(String, String)>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -43,6 +45,7 @@ impl Default for LoadOptions<'_> {
             secrets: &|_| None,
             workers: 1,
             events: Arc::new(|_| {}),
+            observed: Vec::new(),
         }
     }
 }
@@ -93,6 +96,7 @@ pub fn load_document(
         access: Access::new(base),
         workers: options.workers,
         events: &options.events,
+        observed: &options.observed,
         pipeline: Pipeline::new(document.name.clone()),
         built: BTreeMap::new(),
     };
@@ -164,6 +168,7 @@ struct Loader<'a> {
     access: Access,
     workers: usize,
     events: &'a Events,
+    observed: &'a [(String, String)],
     pipeline: Pipeline,
     built: BTreeMap<String, Built>,
 }
@@ -204,7 +209,8 @@ impl Loader<'_> {
         let kind = self.registry.kind(&node.kind).expect("the checks know every kind");
         let first = self.pipeline.nodes.len();
         let index = self.document.nodes.iter().position(|n| n.name == node.name);
-        let read = edges.iter().filter(|e| Some(e.from) == index).map(|e| e.port.clone()).collect();
+        let observed = self.observed.iter().filter(|(n, _)| *n == node.name).map(|(_, port)| port.clone());
+        let read = edges.iter().filter(|e| Some(e.from) == index).map(|e| e.port.clone()).chain(observed).collect();
         let mut build = Build {
             node,
             inputs,

@@ -93,7 +93,7 @@ pub enum Polled {
 pub struct Payload {
     /// The partition it came from.
     pub partition: PartitionId,
-    /// When it was read: wall clock.
+    /// When it was read: wall clock. The runtime fills it in, by the job's own clock.
     pub received: Micros,
     /// The content.
     pub body: Body,
@@ -138,6 +138,10 @@ pub struct Message {
 }
 
 impl Payload {
+    /// What a reader has read.
+    pub fn new(partition: &PartitionId, body: Body) -> Payload {
+        Payload { partition: Arc::clone(partition), received: 0, body }
+    }
     /// Its size for the memory budget, in bytes.
     pub fn size(&self) -> usize {
         match &self.body {

@@ -19,6 +19,7 @@
 //! * [`metrics`]: what a running job counts. [`meaning`]: which changes of a node its state survives.
 //! * `sql` (feature `sql`): expressions and queries.
 //! * [`state`]: the commit log and the store beneath the checkpoints.
+//! * [`testing`]: runs of a pipeline in a test, with a clock that is moved by hand.
 //!
 //! What is deliberately absent: this crate knows no connector, no YAML and no HTTP, reads the wall
 //! clock only through [`time::Clock`], and installs no signal handler, subscriber, allocator or global
@@ -39,6 +40,7 @@ pub mod runtime;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;
+pub mod testing;
 pub mod time;
 pub mod typed;
 pub mod window;

@@ -5,7 +5,7 @@
 
 use crate::Result;
 use crate::batch::Batch;
-use crate::time::{Epoch, Watermark};
+use crate::time::{Epoch, Micros, Watermark};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ pub struct Rejected {
 }
 
 /// Collects what a node puts out during one call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Emit {
     /// Batches by output port, in order.
     pub out: Vec<(usize, Batch)>,
@@ -32,9 +32,22 @@ pub struct Emit {
     pub rejected: Vec<Rejected>,
     /// Rows that were meant to go no further.
     pub filtered: u64,
+    /// The wall clock, for everything that the node does in the present epoch: the only time it may look at.
+    pub now: Micros,
+}
+
+impl Default for Emit {
+    fn default() -> Self {
+        Emit { out: Vec::new(), rejected: Vec::new(), filtered: 0, now: i64::MIN }
+    }
 }
 
 impl Emit {
+    /// True while an operator is only told the watermark of the checkpoint that it is restored from: there
+    /// is no time yet, and nothing may be sent.
+    pub fn is_restoring(&self) -> bool {
+        self.now == i64::MIN
+    }
     /// Sends rows to the first port. An empty batch is not sent.
     pub fn send(&mut self, batch: Batch) {
         self.send_to(0, batch);
@@ -103,6 +116,11 @@ pub trait Operator: 'static {
     /// over all inputs; data of this epoch was to be judged against the previous one.
     fn on_close(&mut self, _epoch: Epoch, _watermark: Watermark, _out: &mut Emit) -> Result<()> {
         Ok(())
+    }
+    /// From when on it wants [`on_close`](Operator::on_close) although nothing comes: wall clock. Asked after
+    /// every call; an epoch is ended for it once the clock is there.
+    fn wake(&self) -> Option<Micros> {
+        None
     }
     /// The watermark of what this operator puts out, given the one of its input at the same close.
     fn watermark(&self, input: Watermark) -> Watermark {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Results go to standard output, problems and progress to standard error. Exit codes: 0 = done; 1 = a
-//! problem in what was given (file, data, state); 2 = wrong usage; 3 = the job failed while it ran;
+//! problem in what was given (file, data, state), or a test that fails; 2 = wrong usage; 3 = the job failed while it ran;
 //! 130 = stopped by a second Ctrl-C.
 
 pub mod cli;

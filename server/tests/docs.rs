@@ -1,7 +1,9 @@
 //! What the documents say is what the program does: the reference pages are those that the registry makes,
 //! and every pipeline that is shown or shipped passes `check`.
 
-use millstream_connectors::{LoadOptions, Registry, load};
+use millstream_connectors::{LoadOptions, Registry, cases, load};
+use millstream_pipelines::document::TestFile;
+use millstream_pipelines::{Document, check_tests};
 use millstream_server::reference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -157,17 +159,39 @@ fn pipelines_in(text: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// Runs a file of tests; how many there are.
+fn passed(name: &str, tests: &str, pipeline: &str) -> usize {
+    let document = Document::parse("pipeline.yaml", pipeline.as_bytes()).expect("it is checked as well");
+    let file = TestFile::parse(name, tests.as_bytes()).expect("a file of tests");
+    let registry = Registry::builtin();
+    assert_eq!(check_tests(&file, &document, registry.catalogue()), []);
+    for case in &file.tests {
+        let differences = cases::run(&document, &file.source, case, &registry, LoadOptions::default());
+        assert_eq!(differences.expect("it can be run"), [], "{name}: {}", case.name.value);
+    }
+    file.tests.len()
+}
+
 #[test]
 fn pipelines_in_documents_pass() {
     let root = repository();
     let mut documents = files(&root.join("docs"), "md");
     documents.push(root.join("README.md"));
-    let mut all = Vec::new();
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut tests = 0;
     for document in documents {
         let text = fs::read_to_string(&document).expect("a document is UTF-8");
         let name = document.strip_prefix(&root).expect("it lies in the repository").display().to_string();
-        all.extend(pipelines_in(&text).into_iter().map(|(line, block)| (format!("{name}, line {line}"), block)));
+        for (line, block) in pipelines_in(&text) {
+            let at = format!("{name}, line {line}");
+            match block.contains("\nnodes:") {
+                true => all.push((at, block)),
+                // A file of tests, for the pipeline before it.
+                false => tests += passed(&at, &block, &all.last().expect("a pipeline stands before its tests").1),
+            }
+        }
     }
+    assert!(tests > 0, "the README shows a test");
     // The README's, and one on the page of each kind.
     all_pass(all, 1);
 }
@@ -187,7 +211,10 @@ fn shipped_pipelines_pass() {
     let folder = repository().join("pipelines");
     let read =
         |path: PathBuf| (path.display().to_string(), fs::read_to_string(&path).expect("a pipeline file is UTF-8"));
-    let shipped = files(&folder, "yaml").into_iter().filter(|p| p.parent().and_then(Path::parent) == Some(&folder));
+    let is_pipeline = |p: &PathBuf| {
+        p.parent().and_then(Path::parent) == Some(&folder) && !p.to_string_lossy().ends_with(".test.yaml")
+    };
+    let shipped = files(&folder, "yaml").into_iter().filter(is_pipeline);
     all_pass(shipped.map(read).collect(), 8);
 }
 

@@ -2,6 +2,7 @@
 //! with kinds of node that only tests need.
 
 mod planted;
+mod timed_counts;
 
 use millstream::Problem;
 use millstream::calls::{self, Call, Calls};
@@ -63,6 +64,10 @@ impl Kind for Delay {
 
 fn main() -> std::process::ExitCode {
     millstream_server::cli_main(
-        Registry::builtin().with(Delay).with(planted::PlantedFilter).with(planted::PlantedDedupe),
+        Registry::builtin()
+            .with(Delay)
+            .with(timed_counts::TimedCounts)
+            .with(planted::PlantedFilter)
+            .with(planted::PlantedDedupe),
     )
 }

@@ -19,7 +19,6 @@ use super::stream::{Stream, detect};
 use bytes::Bytes;
 use millstream::connect::{Body, PartitionId, Payload, Polled, Position, Reader};
 use millstream::problem::{Domain, Retry};
-use millstream::time::{Clock, SystemClock};
 use millstream::{Place, Problem, Result};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -68,7 +67,6 @@ pub struct Follower {
     position: FilePosition,
     open: Open,
     lines: Lines,
-    clock: Arc<dyn Clock>,
     step: Duration,
     /// Since when the path has led to another file, or to none, and the open one has given nothing.
     left_since: Option<Instant>,
@@ -88,7 +86,6 @@ impl Follower {
             path,
             position: FilePosition::start(Identity::nothing(), 0),
             open: Open::Nothing,
-            clock: SystemClock::shared(),
             step: STEP_MIN,
             left_since: None,
             broken: None,
@@ -491,11 +488,7 @@ impl Follower {
 
     fn data(&mut self, start: u64, data: Bytes) -> Polled {
         self.step = STEP_MIN;
-        let payload = Payload {
-            partition: Arc::clone(&self.partition),
-            received: self.clock.now(),
-            body: Body::Bytes { start, data },
-        };
+        let payload = Payload::new(&self.partition, Body::Bytes { start, data });
         Polled::Data(payload, self.position.to_position())
     }
 

@@ -10,7 +10,6 @@ use crate::format::{Format, IpcRows, ParquetRows};
 use arrow::array::RecordBatch;
 use millstream::connect::{Body, PartitionId, Payload, Polled, Position, Reader};
 use millstream::problem::{Domain, Retry};
-use millstream::time::{Clock, SystemClock};
 use millstream::{Place, Problem, Result};
 use std::fs::File;
 use std::path::PathBuf;
@@ -31,7 +30,6 @@ pub struct RowsReader {
     rows: Option<Rows>,
     /// Watch mode: the length of a file that is not whole yet, and since when it has had it.
     growing: Option<(u64, Instant)>,
-    clock: Arc<dyn Clock>,
 }
 
 impl RowsReader {
@@ -47,16 +45,7 @@ impl RowsReader {
             Some(position) => resume(&shared, &path, FilePosition::from_position(&path, position)?)?,
         };
         shared.remember(&partition, &position);
-        Ok(RowsReader {
-            shared,
-            partition,
-            path,
-            position,
-            file,
-            rows: None,
-            growing: None,
-            clock: SystemClock::shared(),
-        })
+        Ok(RowsReader { shared, partition, path, position, file, rows: None, growing: None })
     }
 
     fn start(&mut self) -> Result<bool> {
@@ -116,11 +105,7 @@ impl Reader for RowsReader {
         let Some(batch) = next else { return Ok(self.end()) };
         let (start, rows) = batch.map_err(|p| p.at(Place::path(&self.path)))?;
         self.position.offset = start + rows.num_rows() as u64;
-        let payload = Payload {
-            partition: Arc::clone(&self.partition),
-            received: self.clock.now(),
-            body: Body::Rows { start, rows },
-        };
+        let payload = Payload::new(&self.partition, Body::Rows { start, rows });
         Ok(Polled::Data(payload, self.position.to_position()))
     }
 }

@@ -90,7 +90,8 @@ impl Transport {
 
     fn lines_and_messages(&mut self, body: &Body, decoded: &mut Decoded) -> Result<()> {
         let Some(rows) = &mut self.rows else {
-            return Err(Problem::internal("this format is read as whole files, not from bytes"));
+            return Err(Problem::error("FORMAT-NO-ROWS", "this source reads columns, not bytes")
+                .help("in a test, feed it a `row`"));
         };
         match body {
             Body::Bytes { start, data } => rows.lines(*start, data, decoded)?,

@@ -10,7 +10,6 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use millstream::batch::BATCH_ROWS;
 use millstream::connect::{Body, Decoder, PartitionId, Payload, Polled, Position, Reader, Source};
-use millstream::time::{Clock, SystemClock};
 use millstream::{Problem, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -90,7 +89,6 @@ impl Source for Generator {
             rng: Rng::new(state.rng),
             table: (!self.is_text()).then(|| Table::new(self.config.dataset)),
             pace: self.config.rate.map(|rate| Pace::new(rate.get() as f64 / partitions as f64)),
-            clock: SystemClock::shared(),
             line: Vec::new(),
             state,
         }))
@@ -146,7 +144,6 @@ struct GeneratorReader {
     /// `None` for lines.
     table: Option<Table>,
     pace: Option<Pace>,
-    clock: Arc<dyn Clock>,
     line: Vec<u8>,
 }
 
@@ -217,7 +214,7 @@ impl Reader for GeneratorReader {
             Some(table) => Body::Rows { start: own, rows: table.take() },
             None => Body::Bytes { start, data: Bytes::from(lines) },
         };
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body };
+        let payload = Payload::new(&self.partition, body);
         Ok(Polled::Data(payload, self.position()))
     }
 

@@ -8,7 +8,6 @@ use crate::file::cut::{Cut, Lines};
 use crate::format::DecodeOptions;
 use arrow::datatypes::SchemaRef;
 use millstream::connect::{Body, Decoder, PartitionId, Payload, Polled, Position, Reader, Source};
-use millstream::time::{Clock, SystemClock};
 use millstream::{Problem, Result};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -65,7 +64,6 @@ impl Source for Stdin {
             partition: Arc::clone(partition),
             input: self.input.try_clone().map_err(|e| Problem::io("cannot open standard input", "/dev/stdin", &e))?,
             lines: Lines::new(start, max_line, matches!(self.config.format, crate::format::Format::Csv(_))),
-            clock: SystemClock::shared(),
             ended: false,
         }))
     }
@@ -88,14 +86,13 @@ struct StdinReader {
     partition: PartitionId,
     input: OwnedFd,
     lines: Lines,
-    clock: Arc<dyn Clock>,
     ended: bool,
 }
 
 impl StdinReader {
     fn data(&self, cut: Cut) -> Polled {
         let body = Body::Bytes { start: cut.start, data: cut.data };
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body };
+        let payload = Payload::new(&self.partition, body);
         Polled::Data(payload, Position(cut.next.into()))
     }
 

@@ -233,16 +233,18 @@ areas! {
         "STATE-WAS": "The checkpoint holds state under the old name of a node and under its new one.", "Take `was` away, or give one up with `--drop-state`.";
     }
     "Dead letters" {
-        "DEAD-GUARD": "Too large a share of the records become dead letters: the form of the data may have changed.", "`millstream dead list` shows them; mend the pipeline and replay them; `dead_letters: { guard: off }` where they are meant to be.";
-        "DEAD-NONE": "There is no checkpoint, so there are no dead letters.", "Run the pipeline first, or name the right state directory.";
+        "DEAD-GUARD": "Too many records become dead letters: the sources wait, or the run ends.", "Look at them with `millstream dead list`, mend the pipeline, start it again and run `millstream dead replay`; if they are meant to be, say `dead_letters: { guard: off }`.";
+        "DEAD-NONE": "There is no checkpoint, so there are no dead letters to replay.", "Run the pipeline first, or name its state with `--state`.";
         "DEAD-NUMBER": "No dead letter has this number.", "`millstream dead list` shows them.";
         "DEAD-SEGMENT": "A segment of dead letters cannot be read.", "`millstream state verify`; restore the directory from a backup.";
         "DEAD-STORE": "The dead-letter store is nearly full, or full.", "Mend what makes the letters; raise `dead_letters: { max }`, or set `when_full: drop_oldest`.";
+        "NODE-PANIC": "A node panics on this row each time, or for no row that could be set aside.", "Mend the node; then `millstream dead replay` feeds the row again.";
     }
     "The command line" {
-        "CLI-BOUND": "This is neither the number of a dead letter nor a time.", "Write a number as `dead list` prints it, `2026-01-31` or `2026-01-31T12:00:00Z`.";
+        "CLI-BOUND": "An end of a range of dead letters is neither a number nor a time.", "Write a number as `millstream dead list` prints it, `2026-01-31` or `2026-01-31T12:00:00Z`.";
         "CLI-FRESH": "The directory that `--fresh` would remove holds no state of Millstream.", "Name the right one with `--state`.";
         "CLI-METRICS": "Metrics cannot be answered at this address.", "Use a free port of 127.0.0.1.";
+        "CLI-NO-TESTS": "There is no test to run.", "Write some under `tests:` in the file, or in NAME.test.yaml beside it; look at `--filter`.";
         "CLI-PARAMETER": "A parameter has no value.", "Write `-p NAME=VALUE`.";
         "CLI-WATCH": "The name of a pipeline was changed while it ran under `--watch`.", "Undo it, or stop the run and start anew: the name says whose state it is.";
         "NEW-COLUMNS": "A column of the CSV file cannot be declared.", "Rename it in the file.";
@@ -266,10 +268,16 @@ areas! {
         "ROW-NULL": "A column holds a NULL where the field takes none.", "Make the field an `Option`.";
         "ROW-TYPE": "A column has another type than the field.", "Change the field's type, or cast the column.";
         "STATEFUL-DIFF": "A closure with state takes rows that come once, not changes of rows.", "Put it before what makes the changes.";
+        "STATEFUL-ENDLESS": "Timers set others for ever after the input has ended.", "Set none where `out.has_ended()`.";
         "STATEFUL-STATE": "The state of a key cannot be read or written as JSON.", "Give new fields `#[serde(default)]`; maps need text as keys.";
+        "STATEFUL-TIMER": "A timer is set, and the node does not say what happens then.", "Add `.on_timer(..)` or `.on_clock_timer(..)`.";
+        "TEST-NAME": "A test run names a node that the pipeline does not have.", "Use the nearest right name, which is given.";
+        "TEST-RESTLESS": "The pipeline of a test run does not come to rest.", "Look for a timer that sets itself again to a time that has passed.";
+        "TEST-RETRACTION": "A row was taken back more often than it came.", "Look at what makes the changes.";
+        "TEST-ROW": "A row that a test feeds does not fit the columns of the source.", "Give every column that is never null, in its type.";
+        "TEST-STUCK": "A step of a test run takes too long.", "Look for a closure that waits; give the run a longer limit.";
     }
     "Millstream itself" {
         "INTERNAL": "A defect of Millstream.", "Please report it, with the lines that are printed.";
-        "NODE-PANIC": "The code of a node panicked, perhaps over one row, which then becomes a dead letter.", "Mend the closure or kind where it is yours; report it where it is not.";
     }
 }

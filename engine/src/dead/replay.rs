@@ -15,8 +15,7 @@
 //! Positions and the watermarks of sources stay what they were. A row that is late by now is late: it takes
 //! the way of all late rows, to the port `late` or back into the store.
 //!
-//! The letters taken are in memory while the replay runs, with what came of them in operators; whoever has
-//! more than that takes them by and by, by time or number.
+//! The whole store is in memory while the replay runs, about as large as on disk.
 //!
 //! A letter stays where it is, and is counted with a reason, when its payload was cut, its node is gone, or
 //! its row has not the columns that the node now reads.
@@ -30,30 +29,44 @@ use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Reads one row of a schema from the JSON that a dead letter keeps of it.
 pub type ReadRow = Box<dyn FnMut(&str) -> Result<RecordBatch>>;
 
 /// Makes the reader for a schema. The engine writes rows as JSON and leaves reading them to the formats.
-pub type ReadRows<'a> = &'a dyn Fn(&SchemaRef) -> Result<ReadRow>;
+pub type ReadRows = Arc<dyn Fn(&SchemaRef) -> Result<ReadRow> + Send + Sync>;
 
 /// In the place of an input's number: the decoder of a source.
 pub(crate) const DECODER: usize = usize::MAX;
 
-/// What is fed.
+/// One letter that is fed: its batch, and its row there.
 #[derive(Clone, Debug)]
-pub(crate) enum Feed {
-    /// For a decoder.
-    Payload(Payload),
-    /// For an input.
-    Row(Box<Batch>),
+pub(crate) struct Fed(Arc<RecordBatch>, usize);
+
+impl Fed {
+    fn letter(&self) -> Letter<'_> {
+        Letter { number: 0, file: "", at: 0, rows: &self.0, row: self.1 }
+    }
+
+    /// What the decoder of its source is given again.
+    pub fn payload(&self, source: &dyn Source) -> Option<Payload> {
+        payload(&self.letter(), source)
+    }
+
+    /// What an input is given again.
+    pub fn batch(&self, read: &mut ReadRow) -> Result<Batch> {
+        let letter = self.letter();
+        let rows = read(letter.input().unwrap_or_default())?;
+        Ok(Batch { origin: origin(&letter), ..Batch::new(rows) })
+    }
 }
 
 /// What a replay would do.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// By node of the graph and input.
-    pub(crate) feeds: BTreeMap<(usize, usize), Vec<Feed>>,
+    pub(crate) feeds: BTreeMap<(usize, usize), Vec<Fed>>,
     /// The rows taken, by file.
     pub(crate) taken: BTreeMap<String, BTreeSet<usize>>,
     /// What becomes of the letters that were meant, by node and code.
@@ -76,11 +89,8 @@ pub struct Group {
 }
 
 impl Plan {
-    /// Looks at every letter that is meant.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub fn new(prepared: &Prepared, stored: &Stored, selection: &Selection, read: ReadRows<'_>) -> Plan {
+    /// Looks at every letter that is meant; also reads its row, so that one that does not fit stays.
+    pub fn new(prepared: &Prepared, stored: &Stored, selection: &Selection, read: &ReadRows) -> Plan {
         let mut planner = Planner { prepared, read, readers: HashMap::new(), plan: Plan::default() };
         for letter in stored.letters().filter(|l| selection.holds(l)) {
             planner.take(&letter);
@@ -101,7 +111,7 @@ impl Plan {
 
 struct Planner<'a> {
     prepared: &'a Prepared,
-    read: ReadRows<'a>,
+    read: &'a ReadRows,
     readers: HashMap<(usize, usize), std::result::Result<ReadRow, String>>,
     plan: Plan,
 }
@@ -121,9 +131,9 @@ impl Planner<'_> {
             }
         };
         match fed {
-            Ok((to, feed)) => {
+            Ok(to) => {
                 groups[at].taken += 1;
-                self.plan.feeds.entry(to).or_default().push(feed);
+                self.plan.feeds.entry(to).or_default().push(Fed(Arc::clone(letter.rows), letter.row));
                 self.plan.taken.entry(letter.file.into()).or_default().insert(letter.at);
             }
             Err(reason) => {
@@ -144,7 +154,7 @@ impl Planner<'_> {
     }
 
     /// For the decoder of the source.
-    fn payload(&self, letter: &Letter<'_>) -> std::result::Result<((usize, usize), Feed), String> {
+    fn payload(&self, letter: &Letter<'_>) -> std::result::Result<(usize, usize), String> {
         let name = self.name(letter);
         let found = self.nodes().iter().enumerate().find_map(|(index, node)| match &node.work {
             Work::Source(source) if *node.name == *name => Some((index, source)),
@@ -154,12 +164,12 @@ impl Planner<'_> {
         if letter.is_cut() {
             return Err("its payload was too long to be kept whole".into());
         }
-        let feed = Feed::Payload(payload(letter, &**source).ok_or("it has no payload")?);
-        Ok(((index, DECODER), feed))
+        payload(letter, &**source).ok_or("it has no payload")?;
+        Ok((index, DECODER))
     }
 
     /// For an input of the node.
-    fn row(&mut self, letter: &Letter<'_>, json: &str) -> std::result::Result<((usize, usize), Feed), String> {
+    fn row(&mut self, letter: &Letter<'_>, json: &str) -> std::result::Result<(usize, usize), String> {
         let row: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(json).map_err(|e| format!("its row cannot be read: {e}"))?;
         let to = self.target(letter, &row)?;
@@ -167,8 +177,8 @@ impl Planner<'_> {
         let make = || (self.read)(&schema).map_err(|p| p.to_string());
         let reader = self.readers.entry(to).or_insert_with(make);
         let reader = reader.as_mut().map_err(|p| p.clone())?;
-        let rows = reader(json).map_err(|p| format!("its row cannot be read: {}", p.what))?;
-        Ok((to, Feed::Row(Box::new(Batch { origin: origin(letter), ..Batch::new(rows) }))))
+        reader(json).map_err(|p| format!("its row cannot be read: {}", p.what))?;
+        Ok(to)
     }
 
     /// The input of the node that the row fits: of the step that refused it, or else of the first that it fits.

@@ -7,6 +7,7 @@ use crate::state::record::AttachedKind;
 use crate::time::Micros;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use std::sync::Arc;
 
 /// All letters of one checkpoint.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Stored {
 #[derive(Debug)]
 struct Segment {
     file: String,
-    batches: Vec<RecordBatch>,
+    batches: Vec<Arc<RecordBatch>>,
 }
 
 impl Stored {
@@ -29,7 +30,7 @@ impl Stored {
     pub fn read(tail: &Committed) -> Result<Stored> {
         let mut segments = Vec::new();
         for attached in tail.attached(AttachedKind::DeadLetters) {
-            let batches = decode(&tail.read_attached(attached)?)?;
+            let batches = decode(&tail.read_attached(attached)?)?.into_iter().map(Arc::new).collect();
             segments.push(Segment { file: attached.file.name.clone(), batches });
         }
         Ok(Stored { segments })
@@ -54,7 +55,7 @@ pub struct Letter<'a> {
     pub(crate) file: &'a str,
     pub(crate) at: usize,
     /// The batch that holds it.
-    pub rows: &'a RecordBatch,
+    pub rows: &'a Arc<RecordBatch>,
     /// Its row in `rows`.
     pub row: usize,
 }

@@ -82,6 +82,7 @@ fn run(
     let (stage, around) = &mut links[at];
     let began = Instant::now();
     NodeMetrics::add(&around.metrics.rows_in, batch.len());
+    emit.now = around.now(epoch);
     if let Err(problem) = stage.apply(batch, emit) {
         return around.shared.fail(problem.node(&*around.metrics.node));
     }

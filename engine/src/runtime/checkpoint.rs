@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where a partition stood at a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +158,8 @@ pub(crate) struct Inbox {
 /// The parts of one checkpoint so far.
 struct Pending {
     parts: Vec<Part>,
-    began: Instant,
+    /// Monotonic.
+    began: Duration,
 }
 
 impl Committer {
@@ -183,8 +184,8 @@ impl Committer {
             match turns::receive(&inbox.receiver, Duration::from_secs(1)) {
                 Ok(Message::Built) => built += 1,
                 Ok(Message::Part(epoch, part)) => {
-                    let entry =
-                        pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began: Instant::now() });
+                    let began = self.shared.clock.monotonic();
+                    let entry = pending.entry(epoch).or_insert_with(|| Pending { parts: Vec::new(), began });
                     entry.parts.push(part);
                 }
                 Ok(Message::Base { id, base }) => {
@@ -208,12 +209,14 @@ impl Committer {
 
     fn check_timeout(&self, pending: &BTreeMap<Epoch, Pending>) -> Result<()> {
         match pending.values().next() {
-            Some(oldest) if oldest.began.elapsed() > self.timeout => Err(Problem::outside(
-                "CHECKPOINT-TIMEOUT",
-                format!("a checkpoint did not finish within {:?}", self.timeout),
-            )
-            .found(format!("{} parts have come in", oldest.parts.len()))
-            .help("look for a slow sink or disk; raise `checkpoint: { timeout }` if it is meant to take that long")),
+            Some(oldest) if self.shared.clock.monotonic().saturating_sub(oldest.began) > self.timeout => {
+                Err(Problem::outside(
+                    "CHECKPOINT-TIMEOUT",
+                    format!("a checkpoint did not finish within {:?}", self.timeout),
+                )
+                .found(format!("{} parts have come in", oldest.parts.len()))
+                .help("look for a slow sink or disk; raise `checkpoint: { timeout }` if it is meant to take that long"))
+            }
             _ => Ok(()),
         }
     }
@@ -362,9 +365,10 @@ impl Committer {
         }
     }
 
-    fn record(&self, began: Instant, bytes: u64) {
+    fn record(&self, began: Duration, bytes: u64) {
         let checkpoints = &self.metrics.checkpoints;
-        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = self.shared.clock.monotonic().saturating_sub(began);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         checkpoints.newest.store(self.newest, Ordering::Relaxed);
         checkpoints.at.store(self.shared.now(), Ordering::Relaxed);
         checkpoints.took_us.store(took, Ordering::Relaxed);

@@ -2,7 +2,8 @@
 //!
 //! An epoch is opened every `epoch` (10 ms) while records come in, and not at all while nothing does:
 //! an idle job costs nothing. No epoch is opened while [`OPEN_EPOCHS`] are open at the slowest sink, so
-//! under backpressure epochs get longer, not more. At most [`CHECKPOINTS`] checkpoints are in flight.
+//! under backpressure epochs get longer, not more. On a manual clock time does not pass by itself: there
+//! an epoch ends as soon as it holds something. At most [`CHECKPOINTS`] checkpoints are in flight.
 
 use super::shared::Shared;
 use crate::time::Epoch;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const OPEN_EPOCHS: u64 = 16;
 /// Checkpoints in flight before the next one is put off.
 const CHECKPOINTS: usize = 2;
+/// How soon the clock looks again when something holds it up.
+const SOON: Duration = Duration::from_millis(1);
 /// How long the clock sleeps when nothing asks for it: a safety net, not a mechanism.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -25,7 +28,8 @@ pub(crate) struct Ticker {
     last_checkpoint: Duration,
     /// Something came in since the last checkpoint was marked.
     unsaved: bool,
-    wake: Option<Duration>,
+    /// Something has come in since the start: sinks may hold what they publish at the end only.
+    begun: bool,
     /// The epoch in which all sources were seen to have ended.
     ended: Option<Epoch>,
 }
@@ -33,7 +37,17 @@ pub(crate) struct Ticker {
 impl Ticker {
     pub fn new(shared: Arc<Shared>, epoch: Duration, every: Duration) -> Ticker {
         let now = shared.clock.monotonic();
-        Ticker { shared, epoch, every, last_epoch: now, last_checkpoint: now, unsaved: false, wake: None, ended: None }
+        let epoch = if shared.clock.manual().is_some() { Duration::ZERO } else { epoch };
+        Ticker {
+            shared,
+            epoch,
+            every,
+            last_epoch: now,
+            last_checkpoint: now,
+            unsaved: false,
+            begun: false,
+            ended: None,
+        }
     }
 
     /// Runs until the job ends.
@@ -64,25 +78,24 @@ impl Ticker {
     /// Opens an epoch if it is time; returns how long to sleep.
     fn look(&mut self, checkpoint: &mut bool) -> Duration {
         let now = self.shared.clock.monotonic();
-        if let Some(at) = self.shared.take_next_wake() {
-            self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
-        }
+        let wake = self.shared.next_wake();
         // The epoch in which the sources ended must close for the others to see that nothing follows.
-        let due = self.wake.is_some_and(|at| at <= now) || self.ended == Some(self.shared.target());
+        let due = wake.is_some_and(|at| at <= now) || self.ended == Some(self.shared.target());
         let dirty = self.shared.is_dirty();
         self.unsaved |= dirty;
+        self.begun |= dirty;
         let save = *checkpoint || (self.unsaved && now.saturating_sub(self.last_checkpoint) >= self.every);
         if !(dirty || due || save) {
-            let to_wake = self.wake.map_or(IDLE, |at| at.saturating_sub(now));
+            let to_wake = wake.map_or(IDLE, |at| at.saturating_sub(now));
             let to_save = if self.unsaved { (self.last_checkpoint + self.every).saturating_sub(now) } else { IDLE };
-            return to_wake.min(to_save).max(Duration::from_millis(1));
+            return to_wake.min(to_save).max(SOON);
         }
         let next = self.last_epoch + self.epoch;
         if now < next {
             return next - now;
         }
         if self.shared.open_epochs() >= OPEN_EPOCHS {
-            return Duration::from_millis(1);
+            return SOON;
         }
         let mark = save && self.shared.in_flight() < CHECKPOINTS;
         if mark {
@@ -91,24 +104,26 @@ impl Ticker {
             self.unsaved = false;
             *checkpoint = false;
         } else if save && !dirty && !due {
-            return self.epoch; // two checkpoints are in flight: look again
+            return self.epoch.max(SOON); // two checkpoints are in flight: look again
         }
         if due {
-            self.wake = None;
+            self.shared.clear_wake();
         }
         self.last_epoch = now;
         // What came in since we looked is in the epoch that ends here: saved if that is a checkpoint.
         let since = self.shared.advance(false);
         self.unsaved |= since && !mark;
+        self.begun |= since;
         self.epoch
     }
 
-    /// The last epoch: a checkpoint if anything came in, then the sources end.
+    /// The last epoch: a checkpoint if this run brought anything, even if that is saved already, since sinks
+    /// close and publish with the last one; then the sources end.
     fn close(&mut self) {
         while self.shared.in_flight() >= CHECKPOINTS && !self.shared.poisoned() {
-            self.shared.wait(self.epoch);
+            self.shared.wait(self.epoch.max(SOON));
         }
-        if self.unsaved || self.shared.is_dirty() {
+        if self.begun || self.shared.is_dirty() {
             self.shared.mark(self.shared.target());
         }
         self.shared.advance(true);

@@ -168,7 +168,8 @@ impl Intake {
         let mut reader = self.source.open(partition, from)?;
         while !self.over() {
             match reader.next(PAYLOAD_BYTES)? {
-                Polled::Data(payload, position) => {
+                Polled::Data(mut payload, position) => {
+                    payload.received = self.shared.now();
                     let lag = reader.lag();
                     self.update(partition, |part| part.lag = lag);
                     if !self.offer(partition, payload, position) {

@@ -10,7 +10,7 @@ use super::sink::{Command, Mailbox, Writer};
 use super::suspects::Suspects;
 use super::turns;
 use super::watch::{Watched, Watches};
-use super::worker::{self, Blueprint, Restored};
+use super::worker::{self, Blueprint, Letters, Restored};
 use crate::connect::{Handle, PartitionId, Position};
 use crate::dead::guard::Counter;
 use crate::dead::replay::{DECODER, Plan, ReadRows};
@@ -21,7 +21,7 @@ use crate::plan::{NodeId, Pipeline, Prepared, Work};
 use crate::state::fs::RealFs;
 use crate::state::record::AttachedKind;
 use crate::state::{CommitLog, Committed, LocalStore, OpenOptions, Store};
-use crate::time::{Clock, Epoch, Micros, SystemClock};
+use crate::time::{Clock, Epoch, Micros, SystemClock, Watermark};
 use crate::{Problem, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -104,6 +104,8 @@ pub struct Runtime {
     /// Empty once a checkpoint has been made without them.
     drop_state: Arc<Mutex<Vec<String>>>,
     clock: Arc<dyn Clock>,
+    /// For test runs.
+    held: Option<Watermark>,
     /// By pipeline: what was learned from panics, for its next start.
     suspects: Arc<Mutex<BTreeMap<String, Arc<Suspects>>>>,
 }
@@ -122,6 +124,7 @@ pub struct RuntimeBuilder {
     state: Option<StateDir>,
     drop_state: Vec<String>,
     clock: Arc<dyn Clock>,
+    held: Option<Watermark>,
 }
 
 impl RuntimeBuilder {
@@ -150,6 +153,11 @@ impl RuntimeBuilder {
         self.clock = clock;
         self
     }
+    /// Holds every watermark where it is told to be, for test runs.
+    pub(crate) fn hold_watermarks(mut self, held: Option<Watermark>) -> Self {
+        self.held = held;
+        self
+    }
     /// The runtime.
     ///
     /// # Errors
@@ -162,7 +170,7 @@ impl RuntimeBuilder {
         }
         let state = self.state.unwrap_or_else(|| StateDir::Under(".millstream".into()));
         let (workers, drop_state, clock) = (self.workers, Arc::new(Mutex::new(self.drop_state)), self.clock);
-        Ok(Runtime { workers, state, drop_state, clock, suspects: Arc::default() })
+        Ok(Runtime { workers, state, drop_state, clock, held: self.held, suspects: Arc::default() })
     }
 }
 
@@ -172,7 +180,7 @@ pub(crate) type Watch = (NodeId, usize, Sender<Watched>);
 impl Runtime {
     /// One worker, state under `.millstream`, the machine's clocks.
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder { workers: 1, state: None, drop_state: Vec::new(), clock: SystemClock::shared() }
+        RuntimeBuilder { workers: 1, state: None, drop_state: Vec::new(), clock: SystemClock::shared(), held: None }
     }
 
     /// Starts a pipeline and returns once it runs.
@@ -203,12 +211,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::start`]; `DEAD-NONE` where there is no checkpoint.
-    pub fn replay(
-        &self,
-        pipeline: &Pipeline,
-        selection: &Selection,
-        read: ReadRows<'_>,
-    ) -> Result<Replay, Vec<Problem>> {
+    pub fn replay(&self, pipeline: &Pipeline, selection: &Selection, read: &ReadRows) -> Result<Replay, Vec<Problem>> {
         let prepared = pipeline.prepare()?;
         self.launch_replay(prepared, selection, read)
     }
@@ -217,13 +220,13 @@ impl Runtime {
         &self,
         prepared: Prepared,
         selection: &Selection,
-        read: ReadRows<'_>,
+        read: &ReadRows,
     ) -> Result<Replay, Vec<Problem>> {
         let one = |p| vec![p];
         let (log, tail) = self.evolved(&prepared, Resume::OrFresh)?;
         let tail = tail.ok_or_else(|| one(dead::replay::no_letters()))?;
         let plan = Arc::new(Plan::new(&prepared, &Stored::read(&tail).map_err(one)?, selection, read));
-        let replay = Some(Arc::clone(&plan));
+        let replay = Some(Letters { plan: Arc::clone(&plan), read: Arc::clone(read) });
         let launch = Launch { runtime: self, prepared, tail: Some(tail), watches: Vec::new(), replay };
         Ok(Replay { job: launch.run(log).map_err(one)?, plan })
     }
@@ -279,7 +282,7 @@ struct Launch<'a> {
     /// What it goes on from, under the names of this pipeline.
     tail: Option<Arc<Committed>>,
     watches: Vec<Watch>,
-    replay: Option<Arc<Plan>>,
+    replay: Option<Letters>,
 }
 
 impl Launch<'_> {
@@ -288,6 +291,7 @@ impl Launch<'_> {
         let start: Epoch = self.tail.as_ref().map_or(1, |t| t.body.epoch + 1);
         let workers = self.runtime.workers;
         let shared = Shared::new(Arc::clone(&self.runtime.clock), workers, start, settings.memory);
+        shared.hold_watermarks(self.runtime.held);
         let metrics = Arc::new(Metrics {
             nodes: self.prepared.pipeline.nodes.iter().map(|n| Arc::new(NodeMetrics::new(&n.name, &n.role))).collect(),
             checkpoints: Default::default(),
@@ -300,8 +304,8 @@ impl Launch<'_> {
         let newest = self.tail.as_ref().map_or((0, 0), |t| (t.body.checkpoint, t.body.epoch));
         self.suspects().restart(newest.0, newest.1);
         let partitions = match &self.replay {
-            Some(plan) => {
-                self.expect_feeds(plan, &parts.shared);
+            Some(letters) => {
+                self.expect_feeds(&letters.plan, &parts.shared);
                 BTreeMap::new()
             }
             None => self.discover(&parts.shared, &restored)?,
@@ -442,11 +446,11 @@ impl Launch<'_> {
     }
 
     fn replaying(&self) -> Option<checkpoint::Replaying> {
-        let (plan, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
+        let (letters, tail) = self.replay.as_ref().zip(self.tail.as_ref())?;
         Some(checkpoint::Replaying {
             sources: tail.body.sources.clone(),
             watermarks: tail.body.watermarks.clone(),
-            taken: plan.taken.clone(),
+            taken: letters.plan.taken.clone(),
         })
     }
 
@@ -664,6 +668,13 @@ impl Job {
             waiting: self.waiting.iter().filter_map(|w| lock(w).clone()).chain(self.shared.alarm()).collect(),
             memory: self.shared.alive.load(Relaxed),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.progress.state).1.is_some()
     }
 
     /// The counters themselves.

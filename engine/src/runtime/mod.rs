@@ -8,7 +8,8 @@
 //!
 //! Modules in the order in which a record meets them: `intake` (reader threads), `source`, `track` (event
 //! time), `chain` (stages), `stream` (the exchange), `stateful` (operators), `sink`, `dead` (dead
-//! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions); around them
+//! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions), `settle` (for
+//! test runs); around them
 //! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its
 //! checkpoint) and `job` (starts and stops it all).
 //!
@@ -26,6 +27,7 @@ mod isolate;
 mod job;
 mod ports;
 mod replay;
+mod settle;
 mod shared;
 mod sink;
 mod source;
@@ -42,4 +44,5 @@ mod worker;
 pub use evolve::{Change, Comparison, Fate, compare};
 pub(crate) use job::Watch;
 pub use job::{Job, JobState, Replay, Resume, Resumed, Runtime, RuntimeBuilder, Status, Stop};
+pub(crate) use settle::Settled;
 pub use watch::Watched;

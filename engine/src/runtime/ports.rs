@@ -6,7 +6,7 @@ use crate::connect::{PartitionId, Reject};
 use crate::metrics::NodeMetrics;
 use crate::operator::{Emit, Rejected};
 use crate::plan::OnError;
-use crate::time::Epoch;
+use crate::time::{Epoch, Micros};
 use crate::{Place, Problem};
 use std::sync::Arc;
 use timely::dataflow::channels::pushers::Output;
@@ -49,6 +49,8 @@ pub(crate) fn downgrade(held: &mut Option<Capability<Epoch>>, epoch: Epoch) {
 
 /// What surrounds one node's code on one worker: its name, counters and error policy, and its `errors` port.
 pub(crate) struct Surround {
+    /// The wall clock as the node first saw it in an epoch.
+    pub time: Option<(Epoch, Micros)>,
     pub shared: Arc<Shared>,
     pub metrics: Arc<NodeMetrics>,
     pub on_error: OnError,
@@ -56,6 +58,13 @@ pub(crate) struct Surround {
 }
 
 impl Surround {
+    /// The wall clock for all of `epoch`.
+    pub fn now(&mut self, epoch: Epoch) -> Micros {
+        match self.time {
+            Some((of, now)) if of == epoch => now,
+            _ => self.time.insert((epoch, self.shared.now())).1,
+        }
+    }
     /// Sends what a node refused to its `errors` port, by its policy.
     pub fn refuse(&mut self, epoch: Epoch, rejected: Vec<Rejected>) {
         if rejected.is_empty() {

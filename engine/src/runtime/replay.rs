@@ -9,9 +9,10 @@ use super::ports::{Outlet, Surround};
 use super::shared::NEVER;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
-use crate::connect::{Body, Decoded, Payload};
-use crate::dead::replay::Feed;
+use crate::connect::{Body, Decoded, Payload, Source};
+use crate::dead::replay::{Fed, ReadRow};
 use crate::time::Epoch;
+use crate::{Problem, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -22,13 +23,20 @@ const TURN: Duration = Duration::from_millis(5);
 /// How soon it looks again when it must wait for memory.
 const WAIT: Duration = Duration::from_millis(1);
 
+/// What takes the letters.
+pub(crate) enum Into {
+    /// The decoder of a source.
+    Decoder(Arc<dyn Source>, Decoding),
+    /// An input, whose rows are read from JSON.
+    Input(ReadRow),
+}
+
 /// What is fed on one worker.
 pub(crate) struct ReplaySpec {
     /// Of the node that is fed.
     pub around: AroundSpec,
-    pub feeds: Vec<Feed>,
-    /// Of the source that is fed.
-    pub decoder: Option<Decoding>,
+    pub feeds: Vec<Fed>,
+    pub into: Into,
     pub start: Epoch,
 }
 
@@ -50,7 +58,7 @@ pub(crate) fn build<'s>(
             rows,
             around: spec.around.with(errors),
             feeds: spec.feeds.into_iter(),
-            decoder: spec.decoder,
+            into: spec.into,
             epoch: spec.start,
             state: State::Feeding,
         };
@@ -82,8 +90,8 @@ enum State {
 struct Feeder {
     rows: Outlet,
     around: Surround,
-    feeds: std::vec::IntoIter<Feed>,
-    decoder: Option<Decoding>,
+    feeds: std::vec::IntoIter<Fed>,
+    into: Into,
     epoch: Epoch,
     state: State,
 }
@@ -114,8 +122,12 @@ impl Feeder {
                 return Next::Later;
             }
             match self.feeds.next() {
-                Some(Feed::Row(batch)) => self.send(*batch),
-                Some(Feed::Payload(payload)) => self.decode(payload),
+                Some(letter) => {
+                    if let Err(problem) = self.feed(&letter) {
+                        shared.fail(problem.node(&*self.around.metrics.node));
+                        return Next::Sleep;
+                    }
+                }
                 None => {
                     if self.state == State::Feeding {
                         self.state = State::Fed;
@@ -129,25 +141,39 @@ impl Feeder {
         Next::Again
     }
 
+    fn feed(&mut self, letter: &Fed) -> Result<()> {
+        match &mut self.into {
+            Into::Input(read) => {
+                let batch = letter.batch(read)?;
+                self.send(batch);
+                Ok(())
+            }
+            Into::Decoder(source, decoder) => {
+                let payload = letter.payload(&**source);
+                let payload = payload.ok_or_else(|| Problem::internal("a letter without a payload is fed again"))?;
+                let mut decoded = Decoded::default();
+                let kept = payload.clone();
+                decoder.decode(payload, &mut decoded)?;
+                self.decoded(&kept, decoded);
+                Ok(())
+            }
+        }
+    }
+
     fn send(&mut self, batch: Batch) {
         let bytes = batch.rows.get_array_memory_size() as u64;
         let charge = Some(Charge::new(bytes, &self.around.shared.alive));
         self.rows.send(self.epoch, Batch { charge, ..batch });
     }
 
-    fn decode(&mut self, payload: Payload) {
+    fn decoded(&mut self, payload: &Payload, decoded: Decoded) {
         let metrics = Arc::clone(&self.around.metrics);
         let partition = Arc::clone(&payload.partition);
         let slab = match &payload.body {
             Body::Bytes { start, data } => Some(Slab { start: *start, bytes: data.clone() }),
             _ => None,
         };
-        let decoder = self.decoder.as_mut().expect("payloads are for the decoder of a source");
         let charge = Charge::new(payload.size() as u64, &self.around.shared.alive);
-        let mut decoded = Decoded::default();
-        if let Err(problem) = decoder.decode(payload, &mut decoded) {
-            return self.around.shared.fail(problem.node(&*metrics.node));
-        }
         for (rows, positions) in decoded.batches {
             crate::metrics::NodeMetrics::add(&metrics.rows_in, rows.num_rows());
             crate::metrics::NodeMetrics::add(&metrics.rows_out, rows.num_rows());

@@ -11,10 +11,10 @@
 
 use super::turns;
 use crate::Problem;
-use crate::time::{Clock, Epoch, Micros};
+use crate::time::{Clock, Epoch, Micros, Moved, Watermark};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// No epoch at all: larger than every real one.
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Number of dataflow workers.
     pub workers: usize,
     target: AtomicU64,
+    /// The clock is about to change `target`, and may have taken back what asked for it.
+    advancing: AtomicBool,
     closing: AtomicU64,
     dirty: AtomicBool,
     next_wake: AtomicU64,
@@ -65,8 +67,10 @@ pub(crate) struct Shared {
     wake_sources: Mutex<Vec<Waker>>,
     /// Per source instance: has it read everything that is there?
     caught_up: Mutex<Vec<Box<dyn Fn() -> bool + Send + Sync>>>,
-    /// One counter per sink instance: the last epoch it has written whole.
+    /// One counter per sink instance: every epoch below it has written whole.
     sinks_done: Mutex<Vec<Arc<AtomicU64>>>,
+    /// What every watermark is, where a test run says so.
+    held: Mutex<Option<Watermark>>,
     /// Per operator instance that has work of its own: the epochs at whose close nothing was left to do.
     quiet: Mutex<Vec<Quiet>>,
     /// Runs calls; made when the first operator asks for it.
@@ -105,10 +109,11 @@ pub(crate) struct Signal {
 
 impl Shared {
     pub fn new(clock: Arc<dyn Clock>, workers: usize, start: Epoch, budget: u64) -> Arc<Shared> {
-        Arc::new(Shared {
+        let shared = Arc::new(Shared {
             clock,
             workers,
             target: AtomicU64::new(start),
+            advancing: AtomicBool::new(false),
             closing: AtomicU64::new(NEVER),
             dirty: AtomicBool::new(false),
             next_wake: AtomicU64::new(u64::MAX),
@@ -128,9 +133,15 @@ impl Shared {
             wake_sources: Mutex::new(Vec::new()),
             caught_up: Mutex::new(Vec::new()),
             sinks_done: Mutex::new(Vec::new()),
+            held: Mutex::new(None),
             quiet: Mutex::new(Vec::new()),
             io: OnceLock::new(),
-        })
+        });
+        if let Some(clock) = shared.clock.manual() {
+            let watcher: Weak<Shared> = Arc::downgrade(&shared);
+            clock.watch(watcher);
+        }
+        shared
     }
 
     /// The epoch in which sources stamp what they read now.
@@ -160,8 +171,10 @@ impl Shared {
         if last {
             self.closing.store(target + 1, Ordering::Release);
         }
-        let dirty = self.dirty.swap(false, Ordering::AcqRel);
-        self.target.store(target + 1, Ordering::Release);
+        self.advancing.store(true, Ordering::SeqCst);
+        let dirty = self.dirty.swap(false, Ordering::SeqCst);
+        self.target.store(target + 1, Ordering::SeqCst);
+        self.advancing.store(false, Ordering::SeqCst);
         for wake in lock(&self.wake_sources).iter() {
             wake();
         }
@@ -203,12 +216,17 @@ impl Shared {
     pub fn is_dirty(&self) -> bool {
         self.dirty.load(Ordering::Acquire)
     }
-    /// When a source wants the clock to move even if nothing comes: monotonic microseconds.
-    pub fn take_next_wake(&self) -> Option<Duration> {
-        match self.next_wake.swap(u64::MAX, Ordering::AcqRel) {
+    /// When somebody wants an epoch to end even if nothing comes: monotonic time.
+    pub fn next_wake(&self) -> Option<Duration> {
+        match self.next_wake.load(Ordering::Acquire) {
             u64::MAX => None,
             micros => Some(Duration::from_micros(micros)),
         }
+    }
+    /// An epoch ends for those who wanted it: whoever still wants another one asks again at its close.
+    pub fn clear_wake(&self) {
+        self.advancing.store(true, Ordering::SeqCst);
+        self.next_wake.store(u64::MAX, Ordering::Release);
     }
 
     // --- sources ---
@@ -232,7 +250,8 @@ impl Shared {
             self.nudge();
         }
     }
-    /// Asks for an epoch at that monotonic time, at the latest.
+    /// Asks for an epoch to end at that monotonic time, at the latest. Holds for one epoch: asked again at
+    /// every close for as long as it is wanted.
     pub fn wake_at(&self, at: Duration) {
         let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX - 1);
         if self.next_wake.fetch_min(micros, Ordering::AcqRel) > micros {
@@ -304,8 +323,32 @@ impl Shared {
     }
     /// How many epochs are open at the slowest sink.
     pub fn open_epochs(&self) -> u64 {
+        self.target().saturating_sub(self.slowest_sink())
+    }
+    /// Every epoch below has been written by every sink.
+    pub fn slowest_sink(&self) -> Epoch {
         let slowest = lock(&self.sinks_done).iter().map(|d| d.load(Ordering::Acquire)).min();
-        slowest.map_or(0, |s| self.target().saturating_sub(s))
+        slowest.unwrap_or_else(|| self.target())
+    }
+
+    // --- test runs ---
+
+    /// True if every epoch but the present one has gone through, and nobody asks for it to end.
+    pub fn is_quiet(&self) -> bool {
+        let target = self.target();
+        let asked =
+            self.dirty.load(Ordering::SeqCst) || self.next_wake().is_some_and(|at| at <= self.clock.monotonic());
+        // Looked at last: what the clock has taken back before is still to be seen here.
+        let still = !self.advancing.load(Ordering::SeqCst) && self.target.load(Ordering::SeqCst) == target;
+        still && !asked && self.slowest_sink() >= target
+    }
+    /// Replaces what the trackers find.
+    pub fn hold_watermarks(&self, held: Option<Watermark>) {
+        *lock(&self.held) = held;
+    }
+    /// What every watermark is, where a test run says so.
+    pub fn held_watermark(&self) -> Option<Watermark> {
+        *lock(&self.held)
     }
 
     // --- work outside of the dataflow ---
@@ -376,5 +419,11 @@ impl Shared {
     /// Wall clock.
     pub fn now(&self) -> Micros {
         self.clock.now()
+    }
+}
+
+impl Moved for Shared {
+    fn moved(&self) {
+        self.wake_at(Duration::ZERO);
     }
 }

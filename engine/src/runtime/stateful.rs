@@ -128,6 +128,7 @@ pub(crate) fn build<'s>(
             emit: Emit::default(),
         };
         run.start(wake);
+        run.ask();
         move |frontiers| {
             if run.around.shared.poisoned() {
                 return;
@@ -203,6 +204,10 @@ impl Run {
             self.close(epoch)?;
             self.hold(epoch + 1);
         }
+        if low > self.closed && low != NEVER && self.wants_close() {
+            self.close(low - 1)?;
+            self.around.shared.set_dirty();
+        }
         // First, since what the operator has left to do at this close is asked before it does more of it.
         self.hold(low);
         if low == NEVER {
@@ -217,7 +222,24 @@ impl Run {
             self.worked = Some(low);
             self.around.shared.set_dirty();
         }
+        self.ask();
         Ok(more)
+    }
+
+    /// True once the clock is where the operator wants to be called although nothing comes.
+    fn wants_close(&self) -> bool {
+        self.operator.wake().is_some_and(|at| at <= self.around.shared.now())
+    }
+
+    /// Has an epoch end for what the operator waits for. What is due already counts as something that came
+    /// in: a job that ends now still saves it.
+    fn ask(&self) {
+        let shared = &self.around.shared;
+        match self.operator.wake().map(|at| at.saturating_sub(shared.now())) {
+            None => {}
+            Some(..=0) => shared.set_dirty(),
+            Some(wait) => shared.wake_at(shared.clock.monotonic() + Duration::from_micros(wait.unsigned_abs())),
+        }
     }
 
     fn hold(&mut self, low: Epoch) {
@@ -253,6 +275,7 @@ impl Run {
                 NodeMetrics::add(&self.around.metrics.rows_in, batch.len());
                 // Positions end here: behind a stateful operator a row has no single origin. Rows that are
                 // refused keep theirs, so the operator still sees it.
+                self.emit.now = self.around.now(epoch);
                 let (batch, refused) = self.suspects.sift(&self.id, port, epoch, batch);
                 self.emit.rejected.extend(refused);
                 match self.suspects.watches(&self.id) {
@@ -287,6 +310,7 @@ impl Run {
         self.worked = self.worked.filter(|e| *e > epoch);
         let least = self.latest.values().flatten().copied().min().unwrap_or(i64::MIN);
         self.watermark = self.watermark.max(Watermark(least));
+        self.emit.now = self.around.now(epoch);
         caught(|| self.operator.on_close(epoch, self.watermark, &mut self.emit))
             .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, None, words)))?;
         self.settle(epoch);

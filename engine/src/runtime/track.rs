@@ -171,6 +171,9 @@ impl Tracker {
     /// How far the partitions of this worker have come; `None` where it has been given none.
     fn compute(&self) -> Option<Watermark> {
         let shared = &self.spec.shared;
+        if let Some(held) = shared.held_watermark() {
+            return Some(held);
+        }
         if self.presence.is_empty() {
             return Some(Watermark::UNKNOWN);
         }

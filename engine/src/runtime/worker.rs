@@ -16,7 +16,7 @@ use super::track::{self, TrackSpec};
 use super::{dead, replay, turns, watch};
 use crate::batch::{Batch, record_batch};
 use crate::connect::PartitionId;
-use crate::dead::replay::{DECODER, Plan};
+use crate::dead::replay::{DECODER, Plan, ReadRows};
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::operator::{Emit, KeyGroups, StageFactory};
 use crate::plan::{ERRORS, Input, Node, NodeId, OnError, Prepared, Work};
@@ -53,7 +53,14 @@ pub(crate) struct Blueprint {
     /// Watches the rate of dead letters.
     pub guard: Option<dead::Guarded>,
     /// Sources read nothing; these letters are fed instead.
-    pub replay: Option<Arc<Plan>>,
+    pub replay: Option<Letters>,
+}
+
+/// The letters of a replay, and how their rows are read.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    pub plan: Arc<Plan>,
+    pub read: ReadRows,
 }
 
 /// What the last checkpoint says.
@@ -85,7 +92,7 @@ pub(crate) struct AroundSpec {
 
 impl AroundSpec {
     pub fn with(self, errors: Outlet) -> Surround {
-        Surround { shared: self.shared, metrics: self.metrics, on_error: self.on_error, errors }
+        Surround { time: None, shared: self.shared, metrics: self.metrics, on_error: self.on_error, errors }
     }
 }
 
@@ -241,28 +248,30 @@ impl<'s, 'b> Builder<'s, 'b> {
     }
 
     /// What an input of a node delivers, with the dead letters that are fed into it again.
-    fn stream_into(&self, index: usize, input: usize) -> Stream<'s, Epoch, Batch> {
+    fn stream_into(&self, index: usize, input: usize) -> Result<Stream<'s, Epoch, Batch>> {
         let stream = self.stream(&self.node(index).inputs[input]);
-        if !self.is_fed(index, input) {
-            return stream;
-        }
-        let (rows, _) = self.feed(index, input, None);
-        self.scope.concatenate([stream, rows])
+        let Some(replaying) = self.plan.replay.as_ref().filter(|_| self.is_fed(index, input)) else {
+            return Ok(stream);
+        };
+        let into =
+            replay::Into::Input((replaying.read)(&self.plan.prepared.input_schema(&self.node(index).inputs[input]))?);
+        let (rows, _) = self.feed(index, input, into);
+        Ok(self.scope.concatenate([stream, rows]))
     }
 
     fn is_fed(&self, index: usize, input: usize) -> bool {
-        self.plan.replay.as_ref().is_some_and(|r| r.feeds.contains_key(&(index, input)))
+        self.plan.replay.as_ref().is_some_and(|r| r.plan.feeds.contains_key(&(index, input)))
     }
 
     fn feed(
         &self,
         index: usize,
         input: usize,
-        decoder: Option<Decoding>,
+        into: replay::Into,
     ) -> (Stream<'s, Epoch, Batch>, Stream<'s, Epoch, Batch>) {
         let feeds = self.plan.replay.as_ref().filter(|_| self.worker == 0);
-        let feeds = feeds.and_then(|r| r.feeds.get(&(index, input)).cloned()).unwrap_or_default();
-        replay::build(self.scope, ReplaySpec { around: self.around(index), feeds, decoder, start: self.plan.start })
+        let feeds = feeds.and_then(|r| r.plan.feeds.get(&(index, input)).cloned()).unwrap_or_default();
+        replay::build(self.scope, ReplaySpec { around: self.around(index), feeds, into, start: self.plan.start })
     }
 
     fn schemas(&self, node: &Node) -> Vec<SchemaRef> {
@@ -279,7 +288,7 @@ impl<'s, 'b> Builder<'s, 'b> {
         let decoder = Decoding::new(source, schema).map_err(|p| p.node(&*node.name))?;
         if self.plan.replay.is_some() {
             // Nobody says what the partitions do: the watermark stays what it was.
-            let (rows, errors) = self.feed(index, DECODER, Some(decoder));
+            let (rows, errors) = self.feed(index, DECODER, replay::Into::Decoder(Arc::clone(source), decoder));
             let status = vec![Vec::<Status>::new().to_stream(self.scope)];
             let time = Time { status, ..Time::default() };
             self.built[index] = Built { ports: vec![Some(rows)], errors: Some(errors), time };
@@ -384,7 +393,7 @@ impl<'s, 'b> Builder<'s, 'b> {
         }
         let input = &self.node(first).inputs[0];
         let time = if input.port == ERRORS { Time::default() } else { self.built[input.from.0].time.clone() };
-        let stream = self.stream_into(first, 0);
+        let stream = self.stream_into(first, 0)?;
         let ports = self.node(last).schemas.len();
         let streams = chain::build(&format!("chain {}", self.node(first).name), stream, links, ports);
         for (index, errors) in (first..=last).zip(streams.errors) {
@@ -461,8 +470,8 @@ impl<'s, 'b> Builder<'s, 'b> {
         // What is in flight, and with it the watermark, is another on each worker.
         let trackers = if operator.pending().is_some() { self.workers } else { 1 };
         let mut time = Time::default();
-        let inputs =
-            node.inputs.iter().enumerate().map(|(n, i)| (self.stream_into(index, n), i.exchange.clone())).collect();
+        let inputs = node.inputs.iter().enumerate().map(|(n, i)| Ok((self.stream_into(index, n)?, i.exchange.clone())));
+        let inputs = inputs.collect::<Result<_>>()?;
         for input in node.inputs.iter().filter(|i| i.port != ERRORS) {
             time.merge(&self.built[input.from.0].time);
         }

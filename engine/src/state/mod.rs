@@ -10,7 +10,8 @@
 //! effect outside; nothing is deleted that one of the last two checkpoint records names.
 //!
 //! * [`fs`]: the few system calls, behind a trait, so that tests can crash, tear and fail them.
-//! * [`store`]: put-if-absent, get, list, delete. [`LocalStore`] keeps a directory; an object store fits.
+//! * [`store`]: put-if-absent, get, list, delete. [`LocalStore`] keeps a directory, [`MemStore`] nothing beyond the
+//!   process; an object store fits.
 //! * [`block`]: the format of a data file. [`record`]: the format of a log record.
 //! * [`log`]: opening, committing, garbage. [`committed`]: reading a checkpoint back.
 //! * [`Evolution`]: a checkpoint as a changed pipeline sees it.
@@ -25,6 +26,7 @@ pub mod failpoint;
 pub mod fs;
 mod live;
 pub mod log;
+mod memory;
 pub mod record;
 pub mod sabotage;
 pub mod store;
@@ -40,5 +42,6 @@ pub use evolve::Evolution;
 pub use log::{
     Attach, CheckpointBody, CommitLog, CommitOutcome, Compaction, OpenOptions, Opened, StateBase, StateDelta,
 };
+pub use memory::MemStore;
 pub use store::{Entry, LocalStore, PutOutcome, Store};
 pub use verify::{Report, Usage, usage, verify};

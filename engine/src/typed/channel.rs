@@ -12,7 +12,6 @@
 use super::row::Row;
 use crate::batch::{BATCH_ROWS, Batch};
 use crate::connect::{Body, Decoded, Decoder, PartitionId, Payload, Polled, Position, Reader, Source};
-use crate::time::{Clock, SystemClock};
 use crate::{Problem, Result};
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
@@ -151,8 +150,7 @@ impl<T: Row> Source for Channel<T> {
         // A position of another channel says nothing of what this one holds: all of it is new then.
         let own = from.map(Place::of).transpose()?.filter(|place| place.channel == self.0.id);
         let next = own.map_or(0, |place| place.next);
-        let clock = SystemClock::shared();
-        Ok(Box::new(ChannelReader { shared: Arc::clone(&self.0), partition: Arc::clone(partition), next, clock }))
+        Ok(Box::new(ChannelReader { shared: Arc::clone(&self.0), partition: Arc::clone(partition), next }))
     }
     fn decoder(&self, schema: &SchemaRef) -> Result<Box<dyn Decoder>> {
         Ok(Box::new(Project(schema.fields().iter().map(|f| f.name().clone()).collect())))
@@ -180,7 +178,6 @@ struct ChannelReader<T> {
     partition: PartitionId,
     /// The number of the next row.
     next: u64,
-    clock: Arc<dyn Clock>,
 }
 
 impl<T: Row> ChannelReader<T> {
@@ -190,7 +187,7 @@ impl<T: Row> ChannelReader<T> {
     fn give(&mut self, (start, rows): (u64, RecordBatch)) -> Polled {
         self.next = start + rows.num_rows() as u64;
         let body = Body::Rows { start, rows };
-        let payload = Payload { partition: Arc::clone(&self.partition), received: self.clock.now(), body };
+        let payload = Payload::new(&self.partition, body);
         Polled::Data(payload, self.place())
     }
 }

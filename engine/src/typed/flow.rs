@@ -2,9 +2,10 @@
 
 use super::channel::Channel;
 use super::key::Key;
-use super::row::Row;
+use super::out::Out;
+use super::row::{Micros, Row};
 use super::stage::{AddKey, Filter, FlatMap, KEY, Map, MapBatches, Pass, keyed_schema};
-use super::stateful::{Out, Stateful};
+use super::stateful::{Closures, KeyedState};
 use super::subscribe::Subscription;
 use crate::batch::Batch;
 use crate::calls::{self, Call, Calls};
@@ -64,6 +65,21 @@ impl Flow {
     /// Rows from code: see [`channel`](super::channel()). At-most-once across a crash of the process.
     pub fn channel<T: Row>(&self, name: &str, channel: Channel<T>) -> Stream<T> {
         self.source(name, channel)
+    }
+
+    /// Adds typed nodes to a graph that is being built otherwise: for kinds of node of a program's own, in
+    /// pipeline files. `build` begins with [`Flow::stream`] and gives back what it made ([`Stream::node`]).
+    pub fn within<R>(pipeline: &mut Pipeline, build: impl FnOnce(&Flow) -> R) -> R {
+        let taken = std::mem::replace(pipeline, Pipeline::new(""));
+        let flow = Flow(Arc::new(Mutex::new(Graph { pipeline: taken, watches: Vec::new() })));
+        let made = build(&flow);
+        *pipeline = flow.pipeline();
+        made
+    }
+
+    /// What a node of the graph puts out on its first port, as rows of `T`.
+    pub fn stream<T: Row>(&self, node: NodeId) -> Stream<T> {
+        Stream::new(&self.0, node)
     }
 
     /// The graph so far, for [`Runtime::start`]. Subscriptions are not part of it: see [`Flow::start`].
@@ -128,6 +144,11 @@ impl<T: Row> Stream<T> {
         let node = graph.pipeline.stage(name, Input::from(self.node), U::schema(), Reads::All, factory(make));
         drop(graph);
         Stream::new(&self.graph, node)
+    }
+
+    /// The node that puts it out.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Declares event time: the column `field`, a [`Micros`](super::Micros), with rows up to
@@ -352,25 +373,24 @@ pub struct Keyed<T, K> {
     key: PhantomData<fn() -> K>,
 }
 
-impl<T: Row, K: Key> Keyed<T, K> {
-    /// Calls `run` for each row with the state of its key, which begins as `S::default()`.
+impl<T: Row, K: Key + 'static> Keyed<T, K> {
+    /// Calls `run` for each row with the state of its key, which begins as `S::default()`; and the closures of
+    /// [`Stateful::on_timer`] and [`Stateful::on_clock_timer`] for the timers that are set on the way.
     ///
-    /// The state is part of every checkpoint, as JSON, and is found again under `name`, on any number of
-    /// workers. It is kept, in memory, until `run` says [`Out::forget`]. Rows with a weight other than 1
-    /// (those of a changelog) become dead letters.
-    pub fn stateful<S, U>(&self, name: &str, run: impl Fn(&mut S, T, &mut Out<U>) + Send + Sync + 'static) -> Stream<U>
+    /// State and timers are part of every checkpoint, the state as JSON, and are found again under `name`,
+    /// on any number of workers. They are kept, in memory, until a closure says [`Out::forget`]. Rows with a
+    /// weight other than 1 (those of a changelog) become dead letters.
+    pub fn stateful<S, U>(
+        &self,
+        name: &str,
+        run: impl Fn(&mut S, T, &mut Out<U>) + Send + Sync + 'static,
+    ) -> Stateful<K, T, U, S>
     where
         S: Serialize + DeserializeOwned + Default + 'static,
         U: Row,
     {
-        let run = Arc::new(run);
-        let make =
-            move |_: &[SchemaRef]| Ok(Box::new(Stateful::<T, U, S, _>::new(Arc::clone(&run))) as Box<dyn Operator>);
-        let work = Work::Operator {
-            factory: Arc::new(make),
-            reads: vec![Reads::All],
-            fingerprint: format!("typed-1 key {}", K::name()),
-        };
+        let calls = Closures { row: Arc::new(run), timer: None, clock_timer: None };
+        let work = keyed_work(&calls);
         let graph = &self.stream.graph;
         let mut locked = lock(graph);
         let pipeline = &mut locked.pipeline;
@@ -390,6 +410,105 @@ impl<T: Row, K: Key> Keyed<T, K> {
         let input = Input::from(keyed).by(vec![KEY.into()]);
         let node = pipeline.operator(name, "stateful", vec![input], vec![U::schema()], work);
         drop(locked);
-        Stream::new(graph, node)
+        Stateful { stream: Stream::new(graph, node), calls }
+    }
+}
+
+/// The operator behind the exchange.
+fn keyed_work<K, T, U, S>(calls: &Closures<K, T, U, S>) -> Work
+where
+    K: Key + 'static,
+    T: Row,
+    U: Row,
+    S: Serialize + DeserializeOwned + Default + 'static,
+{
+    let calls = calls.clone();
+    Work::Operator {
+        factory: Arc::new(move |_: &[SchemaRef]| Ok(Box::new(KeyedState::new(calls.clone())) as Box<dyn Operator>)),
+        reads: vec![Reads::All],
+        fingerprint: format!("typed-1 key {}", K::name()),
+    }
+}
+
+/// What [`Keyed::stateful`] makes: the [`Stream`] of its rows, and a place to say what its timers do.
+///
+/// ```
+/// use millstream::typed::{Flow, Micros, channel, collect};
+/// use serde::{Deserialize, Serialize};
+/// use std::time::Duration;
+///
+/// millstream::row! { struct Reading { device: String, celsius: f64, at: Micros } }
+/// millstream::row! { struct Silent { device: String, celsius: f64, since: Micros } }
+/// const QUIET: Duration = Duration::from_secs(300);
+///
+/// let (_feed, readings) = channel::<Reading>(1024);
+/// let flow = Flow::new("sensors");
+/// flow.channel("readings", readings)
+///     .event_time("at", Duration::from_secs(5))
+///     .key_by(|r| r.device.clone())
+///     .stateful("silent", |celsius: &mut f64, r, out| {
+///         *celsius = r.celsius;
+///         out.timer(r.at + QUIET); // in place of the one that the reading before has set
+///     })
+///     .on_timer(|device, celsius, at, out| {
+///         out.push(Silent { device: device.clone(), celsius: *celsius, since: at - QUIET });
+///         out.forget();
+///     })
+///     .to("alarms", collect::<Silent>().0);
+/// ```
+pub struct Stateful<K, T, U, S> {
+    stream: Stream<U>,
+    calls: Closures<K, T, U, S>,
+}
+
+impl<K, T, U, S> Stateful<K, T, U, S>
+where
+    K: Key + 'static,
+    T: Row,
+    U: Row,
+    S: Serialize + DeserializeOwned + Default + 'static,
+{
+    /// What happens when the watermark has reached what [`Out::timer`] has set: `run` gets the key, its
+    /// state and the time that was set. Rows older than that time have all come, except those that are later
+    /// than the source's `out_of_order` allows.
+    ///
+    /// Timers fire at the close of an epoch, in the order of their times, then of the bytes of their keys.
+    /// One whose time has passed when it is set fires at the close of the same epoch; one that is restored,
+    /// at the first close. A job that ends because its sources have ended fires all of them, and those that
+    /// they set again: a timer that is to go on for ever must look at [`Out::has_ended`], or the job fails
+    /// (`STATEFUL-ENDLESS`). So it does where a timer is set and this is missing (`STATEFUL-TIMER`).
+    #[must_use]
+    pub fn on_timer(mut self, run: impl Fn(&K, &mut S, Micros, &mut Out<U>) + Send + Sync + 'static) -> Self {
+        self.calls.timer = Some(Arc::new(run));
+        self.install()
+    }
+
+    /// What happens when the wall clock has reached what [`Out::clock_timer`] has set, as for
+    /// [`Stateful::on_timer`].
+    ///
+    /// An epoch is ended for it where none ends by itself. The clock may be set: a timer fires when the clock
+    /// shows its time, however it came to do so. A job whose sources have ended does not wait for these timers:
+    /// they stay in its state, and fire when it is started again.
+    #[must_use]
+    pub fn on_clock_timer(mut self, run: impl Fn(&K, &mut S, Micros, &mut Out<U>) + Send + Sync + 'static) -> Self {
+        self.calls.clock_timer = Some(Arc::new(run));
+        self.install()
+    }
+
+    fn install(self) -> Self {
+        lock(&self.stream.graph).pipeline.nodes[self.stream.node.0].work = keyed_work(&self.calls);
+        self
+    }
+
+    /// The rows that the closures put out. All that a [`Stream`] can do can be done without this too.
+    pub fn stream(&self) -> Stream<U> {
+        self.stream.clone()
+    }
+}
+
+impl<K, T, U, S> std::ops::Deref for Stateful<K, T, U, S> {
+    type Target = Stream<U>;
+    fn deref(&self) -> &Stream<U> {
+        &self.stream
     }
 }

@@ -40,6 +40,10 @@
 //! name of a node is its identity: its state is found again under it. A panic in a closure fails the job
 //! and nothing else.
 //!
+//! Closures with state have timers, in event time ([`Stateful::on_timer`]) and on the clock
+//! ([`Stateful::on_clock_timer`]), and read the time from their [`Out`] alone: so a test can move it
+//! ([`ManualClock`](crate::time::ManualClock)).
+//!
 //! Guarantees: state is as exact as any operator's. A [`channel()`] keeps what no checkpoint covers for the next
 //! job of the same process, but loses it with the process (at most once); [`collect()`] hands rows over as
 //! they come, so a restart may repeat them (at least once). With a source that can be read again and a
@@ -49,17 +53,21 @@ mod channel;
 mod collect;
 mod flow;
 mod key;
+mod keyed;
+mod out;
 mod row;
 mod stage;
 mod stateful;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timer_tests;
 
 pub use channel::{Channel, Closed, Feed, channel};
 pub use collect::{Collected, Collector, Update, collect};
-pub use flow::{Attempt, Flow, Keyed, Stream};
+pub use flow::{Attempt, Flow, Keyed, Stateful, Stream};
 pub use key::Key;
+pub use out::Out;
 pub use row::{Field, Micros, Row, Value, column};
-pub use stateful::Out;
 pub use subscribe::{Next, Subscription};

@@ -6,11 +6,32 @@ use arrow::array::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, 
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A point in event time: microseconds since the Unix epoch, UTC; a timestamp column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Micros(pub i64);
+
+impl std::ops::Add<Duration> for Micros {
+    type Output = Micros;
+    fn add(self, by: Duration) -> Micros {
+        Micros(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Micros {
+    type Output = Micros;
+    fn sub(self, by: Duration) -> Micros {
+        Micros(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<Micros> for i64 {
+    fn from(at: Micros) -> i64 {
+        at.0
+    }
+}
 
 /// A struct that can be a row of a stream; [`row!`](crate::row) implements it.
 pub trait Row: Sized + Send + 'static {

@@ -43,14 +43,23 @@ pub enum FeedValue {
     /// A payload, through the source's own decoder. A map or list is written as JSON.
     Value(String),
     /// Columns.
-    Row(serde_json::Map<String, serde_json::Value>),
+    Row(CaseRow),
+}
+
+/// Columns and their values, as a test gives or expects them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseRow {
+    /// Names and values, in the order of the file.
+    pub columns: Vec<(At<String>, At<serde_json::Value>)>,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// What must have come out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
     /// These rows as a multiset after retractions, compared in the columns given.
-    Rows(Vec<serde_json::Map<String, serde_json::Value>>),
+    Rows(Vec<CaseRow>),
     /// This many rows.
     Count(u64),
 }
@@ -186,14 +195,16 @@ fn payload(node: &Tree) -> String {
     }
 }
 
-fn row(r: &mut Reader, node: &Tree, key: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
-    match node.to_json() {
-        serde_json::Value::Object(map) => Some(map),
-        _ => {
-            r.wrong(node, key, "a map of columns and values");
-            None
-        }
-    }
+fn row(r: &mut Reader, node: &Tree, key: &str) -> Option<CaseRow> {
+    let Value::Map(map) = &node.value else {
+        r.wrong(node, key, "a map of columns and values");
+        return None;
+    };
+    let column = |e: &crate::tree::Entry| {
+        let name = At { value: e.key.clone(), span: e.key_span };
+        (name, At { value: e.value.to_json(), span: e.value.span })
+    };
+    Some(CaseRow { columns: map.iter().map(column).collect(), span: node.span })
 }
 
 fn timestamp(r: &mut Reader, node: &Tree, key: &str) -> Option<At<i64>> {
@@ -232,5 +243,13 @@ fn expectations(r: &mut Reader, node: &Tree) -> Vec<(NodeRef, At<Expect>)> {
 
 fn count(r: &mut Reader, node: &Tree, map: &Map, key: &str) -> Option<Expect> {
     r.keys(node, key, &["count"])?;
-    r.count(map.get("count")?, "count", 0, u64::MAX).map(Expect::Count)
+    let Some(count) = map.get("count") else {
+        r.missing(
+            Span::new(node.span.start, node.span.start),
+            "count",
+            "how many rows, or a list of rows in its place",
+        );
+        return None;
+    };
+    r.count(count, "count", 0, u64::MAX).map(Expect::Count)
 }

@@ -11,7 +11,7 @@ mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use cases::{Case, Expect, Feed, FeedValue, TestFile};
+pub use cases::{Case, CaseRow, Expect, Feed, FeedValue, TestFile};
 pub use node::{EventTime, Inputs, NODES_MAX, Node, NodeRef, OnError, Retry, State};
 pub(crate) use read::unit;
 

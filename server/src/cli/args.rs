@@ -22,6 +22,12 @@ pub enum Command {
     New(New),
     /// Report every problem of pipeline files, with their places.
     Check(Check),
+    /// Run the tests of pipeline files: those under `tests:`, and those in NAME.test.yaml beside them.
+    ///
+    /// Each runs the real pipeline with one worker, a clock of its own and state in memory; its sources give
+    /// what the test feeds, its sinks keep what comes. Nothing outside is touched. Exit code 1 when a test
+    /// fails, or there is none.
+    Test(Test),
     /// Show what a pipeline becomes: operators, exchanges, guarantee per sink; and what a run would keep,
     /// rebuild or lose of the state that is there.
     Plan(Plan),
@@ -117,6 +123,19 @@ pub struct Check {
     /// Print the schema of every edge as well.
     #[arg(long)]
     pub schemas: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Test {
+    /// Pipeline files, or files of tests (NAME.test.yaml).
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only tests with this text in their names.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Sets a parameter of the files.
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

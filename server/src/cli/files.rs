@@ -27,7 +27,14 @@ pub fn load_bytes(
 ) -> Result<Loaded, Failure> {
     let parameters = parameters(&given.parameters, print)?;
     let file = given.file.display().to_string();
-    let options = LoadOptions { parameters, env: &|name| std::env::var(name).ok(), secrets: &secret, workers, events };
+    let options = LoadOptions {
+        parameters,
+        env: &|name| std::env::var(name).ok(),
+        secrets: &secret,
+        workers,
+        events,
+        observed: Vec::new(),
+    };
     match load(&file, bytes, registry, &options) {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
@@ -41,6 +48,11 @@ pub fn load_bytes(
 fn secret(name: &str) -> Option<Secret> {
     let name = name.to_uppercase().replace(['-', '.'], "_");
     std::env::var(format!("MILLSTREAM_SECRET_{name}")).ok().map(Secret::new)
+}
+
+/// A secret, or something in its place: a test reaches nothing that would ask for it.
+pub fn secret_or_stand_in(name: &str) -> Option<Secret> {
+    secret(name).or_else(|| Some(Secret::new("stand-in")))
 }
 
 /// The text of a file, for drawing problems in it; what is not UTF-8 is shown as such.

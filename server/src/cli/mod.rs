@@ -17,6 +17,7 @@ mod signals;
 mod state;
 mod status;
 mod table;
+mod test;
 mod watch;
 
 use clap::{CommandFactory, Parser};
@@ -71,6 +72,7 @@ pub fn cli(registry: Registry, arguments: impl IntoIterator<Item = OsString>) ->
         args::Command::Run(run) => run::run(run, &registry, &print),
         args::Command::New(new) => new::new(new, &registry, &print),
         args::Command::Check(check) => check::check(check, &registry, &print),
+        args::Command::Test(test) => test::test(test, &registry, &print),
         args::Command::Plan(plan) => plan::plan(plan, &registry, &print),
         args::Command::Components(components) => components::components(components, &registry, &print),
         args::Command::Schema => components::schema(&registry, &print),

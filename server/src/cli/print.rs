@@ -11,6 +11,8 @@ pub struct Print {
     pub json: bool,
     /// Colours on standard error.
     pub colour: bool,
+    /// Colours on standard output.
+    pub colour_out: bool,
     /// Standard error is a terminal.
     pub terminal: bool,
 }
@@ -19,8 +21,9 @@ impl Print {
     /// Looks at the terminal and at `NO_COLOR`.
     pub fn new(json: bool) -> Print {
         let terminal = std::io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Print { json, colour, terminal }
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let colour_out = wanted && std::io::stdout().is_terminal();
+        Print { json, colour: wanted && terminal, colour_out, terminal }
     }
 
     /// Prints problems, with the lines of the file where it is given.
@@ -46,6 +49,11 @@ impl Print {
         if !self.json {
             let _ = writeln!(std::io::stderr(), "{line}");
         }
+    }
+
+    /// Text of a result in this colour, where standard output shows colours.
+    pub fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour_out { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
     }
 
     /// A result, on standard output: text, or the JSON value.

@@ -3,7 +3,7 @@
 use super::args::DeadReplay;
 use super::print::Print;
 use super::{Failure, Outcome, dead, files, signals, table};
-use millstream::dead::replay::{Group, Plan};
+use millstream::dead::replay::{Group, Plan, ReadRows};
 use millstream::plan::Pipeline;
 use millstream::runtime::{JobState, Replay, Runtime, Stop};
 use millstream::state::{LocalStore, fs::RealFs};
@@ -29,18 +29,25 @@ pub fn replay(args: &DeadReplay, registry: &Registry, print: &Print) -> Outcome 
     };
     // First a look from outside: without letters nothing is started, and a dry run locks nothing.
     let prepared = loaded.pipeline.prepare().map_err(given)?;
-    let plan = dead::newest(&dir, print)?
-        .map(|(_, stored)| Plan::new(&prepared, &stored, &selection, &format::row_reader))
-        .unwrap_or_default();
-    groups(&plan.groups, print);
-    if args.dry_run || plan.taken() == 0 {
+    let taken = {
+        let newest = dead::newest(&dir, print)?;
+        let plan = newest.map(|(_, stored)| Plan::new(&prepared, &stored, &selection, &reader()));
+        let plan = plan.unwrap_or_default();
+        groups(&plan.groups, print);
+        plan.taken() as u64
+    };
+    if args.dry_run || taken == 0 {
         let would = if args.dry_run { "would be replayed" } else { "to be replayed" };
-        print.say(&format!("{} dead letters {would}", table::grouped(plan.taken() as u64)));
+        print.say(&format!("{} dead letters {would}", table::grouped(taken)));
         return Ok(());
     }
     signals::listen();
     let replay = start(&loaded.pipeline, &dir, workers, &selection).map_err(given)?;
     finish(&wait(&replay, print), &replay, print)
+}
+
+fn reader() -> ReadRows {
+    Arc::new(format::row_reader)
 }
 
 fn start(
@@ -51,7 +58,7 @@ fn start(
 ) -> Result<Replay, Vec<millstream::Problem>> {
     let store = LocalStore::open(dir, Arc::new(RealFs)).map_err(|p| vec![p])?;
     let runtime = Runtime::builder().workers(workers).store(store).build().map_err(|p| vec![p])?;
-    runtime.replay(pipeline, selection, &format::row_reader)
+    runtime.replay(pipeline, selection, &reader())
 }
 
 /// Until it has ended. Ctrl-C ends it at once: it happens whole or not at all.

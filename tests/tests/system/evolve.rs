@@ -297,11 +297,17 @@ const RENAMED: &[Pair] = &[
     },
     Pair {
         name: "a sink renamed without",
+        // Never rolled: the last checkpoint of a drained run still names its file.
+        before: "@events
+  counts: { kind: window, from: events, every: 1s, by: [k], select: { n: count(*) } }
+  rows: { kind: file_sink, from: events, path: elsewhere, format: ndjson }
+@out",
         after: "@events
   counts: { kind: window, from: events, every: 1s, by: [k], select: { n: count(*) } }
-  results: { kind: file_sink, from: counts, path: out, format: ndjson, roll: { rows: 7 } }",
-        plan: "refused out output",
-        outcome: Refused("STATE-ORPHAN", "--drop-state out"),
+  results: { kind: file_sink, from: events, path: elsewhere, format: ndjson }
+@out",
+        plan: "refused rows output",
+        outcome: Refused("STATE-ORPHAN", "--drop-state rows"),
         ..PAIR
     },
     Pair {

@@ -3,6 +3,7 @@
 use super::harness::{How, Scene};
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
 const PIPELINE: &str = "
@@ -114,4 +115,32 @@ fn late_rows_are_told_apart_after_a_restart_with_other_workers() {
         let last = "{\"start\":1700000005000,\"sum\":20}";
         assert_eq!(scene.lines("out"), [sums[0], sums[1], last], "{before} to {after} workers");
     }
+}
+
+/// Everything has been saved by ordinary checkpoints when the run is told to end: what a sink still has open is
+/// published all the same.
+#[test]
+fn a_run_that_ends_publishes_what_its_checkpoints_have_saved() {
+    let scene = Scene::new(&PIPELINE.replace("roll: { rows: 1 }", "roll: { every: 1h }"));
+    scene.write("in/a.ndjson", "{\"ts\":1700000000100,\"n\":1}\n{\"ts\":1700000001000,\"n\":4}\n");
+    let mut run = scene.start(&How::workers(1));
+    // Both windows are closed, and a checkpoint has been made since.
+    run.until("the rows are saved", || {
+        let rows = open_part(&scene).filter(|p| std::fs::read_to_string(p).is_ok_and(|t| t.lines().count() == 2));
+        let record = scene.path(&format!("state/log/{:012}", super::kill::newest_record(&scene)));
+        matches!((rows.and_then(written), written(record)), (Some(rows), Some(record)) if record > rows)
+    });
+    assert_eq!(scene.lines("out"), Vec::<String>::new());
+    run.drain().fine();
+    assert_eq!(scene.lines("out").len(), 2);
+}
+
+/// The file that a sink writes under a hidden name.
+fn open_part(scene: &Scene) -> Option<PathBuf> {
+    let hidden = std::fs::read_dir(scene.path("out")).ok()?.flatten();
+    hidden.map(|e| e.path()).find(|p| p.to_string_lossy().ends_with(".open"))
+}
+
+fn written(file: PathBuf) -> Option<std::time::SystemTime> {
+    std::fs::metadata(file).ok()?.modified().ok()
 }

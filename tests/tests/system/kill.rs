@@ -33,6 +33,9 @@ nodes:
     kind: sql
     from: { e: events }
     query: SELECT seq, key, n FROM e
+  # The same counts, from timers.
+  timed: { kind: timed_counts, from: events }
+  timed_out: { kind: file_sink, from: timed, path: out/timed, format: ndjson, roll: { rows: 2000 } }
   counted: { kind: file_sink, from: counts, path: out/counts, format: ndjson, roll: { rows: 2000 } }
   passed: { kind: file_sink, from: rows, path: out/rows, format: ndjson, roll: { rows: 2000 } }
 ";
@@ -99,6 +102,7 @@ fn scene_of(pipeline: &str) -> (Scene, Expected) {
 pub fn judge(scene: &Scene, expected: &Expected) -> Result<(), String> {
     same("rows", &scene.lines("out/rows"), &expected.rows)?;
     same("counts", &scene.lines("out/counts"), &expected.counts)?;
+    same("counts by timers", &scene.lines("out/timed"), &expected.counts)?;
     let payload = |l: &serde_json::Value| l["payload"].as_str().unwrap_or_default().to_owned();
     let mut dead: Vec<String> = scene.dead().iter().map(payload).collect();
     dead.sort_unstable();

@@ -22,4 +22,5 @@ mod panics;
 mod replay;
 mod sabotage;
 mod syscalls;
+mod test_command;
 mod watch;

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::runtime::turns::sim::{Sim, seat};
 use crate::runtime::{Job, JobState, Resume, Runtime, Stop};
 use crate::state::store::{Entry, PutOutcome};
-use crate::state::{Store, tests::MemStore};
+use crate::state::{MemStore, Store};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

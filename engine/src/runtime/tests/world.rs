@@ -119,7 +119,7 @@ impl Reader for ScriptReader {
         ];
         let rows = record_batch(schema(), columns, ns.len());
         let start = u64::try_from(from).expect("rows count from 0");
-        let payload = Payload { partition: Arc::clone(&self.partition), received: 0, body: Body::Rows { start, rows } };
+        let payload = Payload::new(&self.partition, Body::Rows { start, rows });
         Ok(Polled::Data(payload, Position(self.next.into())))
     }
     fn lag(&self) -> Option<u64> {

@@ -72,6 +72,6 @@ fn write_golden() {
     for name in store.names() {
         let path = dir("v1").join(&name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, &store.0.lock().unwrap()[&name]).unwrap();
+        std::fs::write(path, &store.objects()[&name]).unwrap();
     }
 }

@@ -11,53 +11,20 @@ mod random;
 mod surgery;
 mod work;
 
-use super::store::{Entry, PutOutcome, Store};
-use crate::problem::Result;
+use super::memory::MemStore;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
-/// A store in memory: what an object store would be.
-#[derive(Default)]
-pub struct MemStore(pub Mutex<BTreeMap<String, Bytes>>);
+use std::sync::Arc;
 
 impl MemStore {
-    pub fn copy(&self) -> Arc<MemStore> {
-        Arc::new(MemStore(Mutex::new(self.0.lock().unwrap().clone())))
+    pub(crate) fn copy(&self) -> Arc<MemStore> {
+        let copy = MemStore::default();
+        copy.objects().clone_from(&self.objects());
+        Arc::new(copy)
     }
-    pub fn set(&self, name: &str, bytes: &[u8]) {
-        self.0.lock().unwrap().insert(name.into(), Bytes::copy_from_slice(bytes));
+    pub(super) fn set(&self, name: &str, bytes: &[u8]) {
+        self.objects().insert(name.into(), Bytes::copy_from_slice(bytes));
     }
-    pub fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().keys().cloned().collect()
-    }
-}
-
-impl Store for MemStore {
-    fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<PutOutcome> {
-        let mut all = self.0.lock().unwrap();
-        if all.contains_key(name) && !super::sabotage::planted("overwrite_instead_of_put_if_absent") {
-            return Ok(PutOutcome::Exists);
-        }
-        all.insert(name.into(), Bytes::copy_from_slice(bytes));
-        Ok(PutOutcome::Created)
-    }
-    fn get(&self, name: &str) -> Result<Option<Bytes>> {
-        Ok(self.0.lock().unwrap().get(name).cloned())
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let all = self.0.lock().unwrap();
-        let found = all.iter().filter(|(name, _)| name.starts_with(prefix));
-        Ok(found.map(|(name, bytes)| Entry { name: name.clone(), len: bytes.len() as u64 }).collect())
-    }
-    fn delete(&self, name: &str) -> Result<()> {
-        self.0.lock().unwrap().remove(name);
-        Ok(())
-    }
-    fn size(&self, name: &str) -> Result<Option<u64>> {
-        Ok(self.0.lock().unwrap().get(name).map(|b| b.len() as u64))
-    }
-    fn describe(&self) -> String {
-        "memory:".into()
+    pub(super) fn names(&self) -> Vec<String> {
+        self.objects().keys().cloned().collect()
     }
 }

@@ -80,7 +80,7 @@ fn surgery(cuts: usize, flips: usize) -> Result<(usize, usize), String> {
     let classes = files(&store);
     for class in ["state", "base", "outbox", "dead", "record"] {
         let names = classes.get(class).ok_or(format!("no file of class {class}"))?;
-        let original = |name: &str| store.0.lock().unwrap()[name].to_vec();
+        let original = |name: &str| store.objects()[name].to_vec();
         let mut damaged: Vec<(String, Vec<u8>, String)> = Vec::new();
         for name in names {
             let bytes = original(name);
@@ -135,7 +135,7 @@ fn missing_files_are_noticed() {
     let (store, history) = patient();
     for name in files(&store).into_values().flatten() {
         let copy = store.copy();
-        copy.0.lock().unwrap().remove(&name);
+        copy.objects().remove(&name);
         let newest = store.names().into_iter().filter(|n| record::number(n).is_some()).max().unwrap();
         if name == newest {
             // Without its newest record the log is the older log that it was; sinks notice that.
@@ -146,7 +146,7 @@ fn missing_files_are_noticed() {
         assert_eq!(must_refuse(&copy, &history, &format!("{name} removed")).unwrap(), "STATE-MISSING-FILE");
     }
     let copy = store.copy();
-    copy.0.lock().unwrap().retain(|name, _| !name.starts_with("log/"));
+    copy.objects().retain(|name, _| !name.starts_with("log/"));
     let problem = CommitLog::open(copy, &work::options()).unwrap_err();
     assert_eq!(problem.code, "STATE-MISSING-FILE");
 }
@@ -216,7 +216,7 @@ fn a_newer_format_is_refused() {
 fn usage_counts_every_byte_once() {
     let (store, _) = patient();
     let usage = usage(&*store).unwrap();
-    let all: u64 = store.0.lock().unwrap().values().map(|b| b.len() as u64).sum();
+    let all: u64 = store.objects().values().map(|b| b.len() as u64).sum();
     assert_eq!(usage.records + usage.state + usage.outboxes + usage.dead_letters + usage.other, all);
     assert!(
         usage.records > 0 && usage.state > 0 && usage.outboxes > 0 && usage.dead_letters > 0 && usage.other == 0,
@@ -228,6 +228,6 @@ fn usage_counts_every_byte_once() {
 
 impl MemStore {
     fn get_bytes(&self, name: &str) -> Vec<u8> {
-        self.0.lock().unwrap()[name].to_vec()
+        self.objects()[name].to_vec()
     }
 }
