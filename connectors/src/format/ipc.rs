@@ -6,12 +6,13 @@ use super::rows::{COLUMNS_MAX, conform, guarded, places};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
+use arrow::ipc::reader::{FileReader, StreamReader, read_footer_length};
 use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::{root_as_footer, root_as_message};
 use millstream::batch::BATCH_ROWS;
 use millstream::{Problem, Result};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 /// The rows of an Arrow IPC file, in order, each batch with the position (row number) of its first row.
@@ -104,7 +105,11 @@ fn batches(file: &File) -> Result<(SchemaRef, Batches)> {
     file.rewind().map_err(|e| failed(&e))?;
     let read = file.read(&mut magic).map_err(|e| failed(&e))?;
     file.rewind().map_err(|e| failed(&e))?;
-    let (schema, batches): (SchemaRef, Batches) = if &magic[..read] == b"ARROW1" {
+    let is_file = &magic[..read] == b"ARROW1";
+    let sizes = guarded(|| if is_file { check_blocks(&mut file) } else { check_messages(&mut file) });
+    sizes.map_err(|e| failed(&e))?;
+    file.rewind().map_err(|e| failed(&e))?;
+    let (schema, batches): (SchemaRef, Batches) = if is_file {
         let reader = guarded(|| FileReader::try_new_buffered(file, None)).map_err(|e| failed(&e))?;
         (reader.schema(), Box::new(reader))
     } else {
@@ -113,6 +118,64 @@ fn batches(file: &File) -> Result<(SchemaRef, Batches)> {
     };
     check_schema(&schema)?;
     Ok((schema, batches))
+}
+
+/// The readers allocate what a message claims to hold before they read it: a damaged length would end the
+/// process. So no length may be larger than the file. Of the file format: the blocks that the footer names.
+fn check_blocks(file: &mut File) -> Result<(), ArrowError> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut tail = [0; 10];
+    file.seek(SeekFrom::End(-10))?;
+    file.read_exact(&mut tail)?;
+    let length = read_footer_length(tail)?;
+    let footer = (length as u64).checked_add(10).and_then(|l| size.checked_sub(l)).ok_or_else(|| too_long("footer"))?;
+    file.seek(SeekFrom::Start(footer))?;
+    let mut bytes = vec![0; length];
+    file.read_exact(&mut bytes)?;
+    let footer = root_as_footer(&bytes).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+    let blocks = footer.recordBatches().into_iter().chain(footer.dictionaries()).flatten();
+    for block in blocks {
+        let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()];
+        let end = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(u64::try_from(*part).ok()?));
+        end.filter(|end| *end <= size).ok_or_else(|| too_long("block"))?;
+    }
+    Ok(())
+}
+
+/// Of the stream format: one message after the other.
+fn check_messages(file: &mut File) -> Result<(), ArrowError> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut at = 0;
+    // A stream may end without its end mark.
+    while size - at >= 8 {
+        let mut head = [0; 8];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut head)?;
+        let (first, second) = head.split_at(4);
+        // Before version 0.15 there was no mark before the length.
+        let (length, skip) = if first == [0xff; 4] { (second, 8) } else { (first, 4) };
+        let length = u64::from(u32::from_le_bytes(length.try_into().expect("four bytes")));
+        if length == 0 {
+            return Ok(());
+        }
+        at += skip;
+        if length > size - at {
+            return Err(too_long("message"));
+        }
+        file.seek(SeekFrom::Start(at))?;
+        // Fits: no longer than the file is.
+        let mut bytes = vec![0; length as usize];
+        file.read_exact(&mut bytes)?;
+        let message = root_as_message(&bytes).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+        at += length;
+        let body = u64::try_from(message.bodyLength()).ok().filter(|body| *body <= size - at);
+        at += body.ok_or_else(|| too_long("message"))?;
+    }
+    Ok(())
+}
+
+fn too_long(what: &str) -> ArrowError {
+    ArrowError::ParseError(format!("a {what} that is longer than what is left of the file"))
 }
 
 fn check_schema(schema: &Schema) -> Result<()> {

@@ -7,6 +7,7 @@
 use super::isolate::Decoding;
 use super::ports::{Outlet, Surround};
 use super::shared::NEVER;
+use super::turns;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
 use crate::connect::{Body, Decoded, Payload, Source};
@@ -14,12 +15,10 @@ use crate::dead::replay::{Fed, ReadRow};
 use crate::time::Epoch;
 use crate::{Problem, Result};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 
-/// How long one activation may take before other operators get their turn.
-const TURN: Duration = Duration::from_millis(5);
 /// How soon it looks again when it must wait for memory.
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -116,8 +115,8 @@ impl Feeder {
             self.downgrade(NEVER);
             return Next::Sleep;
         }
-        let began = Instant::now();
-        while began.elapsed() < TURN {
+        let activation = turns::Activation::begin();
+        while !activation.is_over() {
             if shared.must_wait() {
                 return Next::Later;
             }

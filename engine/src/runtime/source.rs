@@ -10,6 +10,7 @@ use super::intake::{Intake, Partitions, Taken};
 use super::isolate::Decoding;
 use super::ports::{Outlet, Surround, downgrade};
 use super::stream::{Presence, Status};
+use super::turns;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge, Origin, Slab};
 use crate::connect::{Body, Decoded, PartitionId, Payload, Source};
@@ -27,8 +28,6 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 
-/// How long one activation may take before other operators get their turn.
-const TURN: Duration = Duration::from_millis(5);
 /// How soon a source that must wait for memory looks again.
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -167,8 +166,8 @@ impl SourceOperator {
             self.downgrade(super::shared::NEVER);
             return Next::Sleep;
         }
-        let began = Instant::now();
-        while began.elapsed() < TURN {
+        let activation = turns::Activation::begin();
+        while !activation.is_over() {
             if shared.must_wait() {
                 return Next::Later;
             }

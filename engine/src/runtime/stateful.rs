@@ -9,6 +9,7 @@ use super::ports::{Outlet, Surround, downgrade};
 use super::shared::{NEVER, Waker};
 use super::stream::{ByKey, Mark};
 use super::suspects::Suspects;
+use super::turns::Activation;
 use super::worker::AroundSpec;
 use crate::batch::{Batch, Charge};
 use crate::metrics::NodeMetrics;
@@ -26,9 +27,6 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::InputHandleCore;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
-
-/// How long one activation may take before other operators get their turn.
-const TURN: Duration = Duration::from_millis(5);
 
 /// One data input: the stream, and the key columns of its exchange.
 pub(crate) type DataInput<'s> = (Stream<'s, Epoch, Batch>, Option<Vec<String>>);
@@ -196,9 +194,9 @@ impl Run {
 
     /// Does what can be done with inputs open from `low` on; true if there is more.
     fn turn(&mut self, low: Epoch) -> crate::Result<bool> {
-        let began = Instant::now();
+        let activation = Activation::begin();
         for epoch in self.due(low) {
-            if !self.apply(epoch, began)? {
+            if !self.apply(epoch, activation)? {
                 return Ok(true);
             }
             self.close(epoch)?;
@@ -214,7 +212,7 @@ impl Run {
             return Ok(false);
         }
         // The lowest open epoch may be applied, but not closed.
-        let more = !self.apply(low, began)?;
+        let more = !self.apply(low, activation)?;
         let worked = caught(|| self.operator.work(low, &mut self.emit))
             .unwrap_or_else(|words| Err(self.suspects.blame(&self.id, None, words)))?;
         if worked {
@@ -268,7 +266,7 @@ impl Run {
     }
 
     /// Applies the rows of one epoch; false when the turn is over before they are all applied.
-    fn apply(&mut self, epoch: Epoch, began: Instant) -> crate::Result<bool> {
+    fn apply(&mut self, epoch: Epoch, activation: Activation) -> crate::Result<bool> {
         for port in 0..self.stash.len() {
             while let Some(batch) = self.stash[port].get_mut(&epoch).and_then(VecDeque::pop_front) {
                 let since = Instant::now();
@@ -285,7 +283,7 @@ impl Run {
                 }
                 self.around.metrics.busy(since);
                 self.settle(epoch);
-                if began.elapsed() > TURN {
+                if activation.is_over() {
                     return Ok(false);
                 }
             }

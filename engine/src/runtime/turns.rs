@@ -55,6 +55,27 @@ pub(crate) fn pause(pause: Duration) {
     std::thread::park_timeout(pause);
 }
 
+/// How long one activation may take before other operators get their turn.
+const ACTIVATION: Duration = Duration::from_millis(5);
+
+/// One activation of an operator. In a simulation it takes no time: what happens must not depend on the machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Activation(std::time::Instant);
+
+impl Activation {
+    pub fn begin() -> Activation {
+        Activation(std::time::Instant::now())
+    }
+    /// True once others are to have their turn.
+    pub fn is_over(&self) -> bool {
+        #[cfg(test)]
+        if sim::seat().is_some() {
+            return false;
+        }
+        self.0.elapsed() > ACTIVATION
+    }
+}
+
 /// One step of a worker; sleeps at most for `limit` when there is nothing to do.
 pub(crate) fn step(worker: &mut Worker, limit: Duration) {
     #[cfg(test)]
