@@ -345,7 +345,7 @@ fn finish(job: &Job, state: &JobState, args: &Run, print: &Print, began: Instant
             print.say("nothing left to do: every source had been read to its end");
         } else {
             print.say(&format!(
-                "{} records read in {seconds:.1} s, {} dead letters, checkpoint {}",
+                "{} records read in {seconds:.1} s, {} refused, checkpoint {}",
                 table::grouped(read),
                 table::grouped(dead),
                 status.checkpoint
