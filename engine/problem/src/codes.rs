@@ -93,7 +93,6 @@ areas! {
         "SQL-COMPUTED-KEY": "A join or session by a computed key needs one worker.", "Compute the key in a subquery and name it there.";
         "SQL-DUPLICATE-COLUMN": "Two columns have the same name.", "Rename one with AS.";
         "SQL-EMPTY": "No column is selected.", "Select at least one.";
-        "SQL-EVALUATE": "An expression of a window or join fails over this row.", "The message says why; filter such rows out before.";
         "SQL-EVENT-TIME": "The window goes by another column than the input's event time, so it may never close.", "Use the event-time column, or declare this one as `event_time`.";
         "SQL-PLAN": "The query cannot be planned.", "The message says why.";
         "SQL-SYNTAX": "The SQL cannot be read.", "Mend the place that is shown.";

@@ -172,7 +172,7 @@ fn unknown_function(name: &str) -> Problem {
 }
 
 /// The code and the message of a dead letter for a row that an expression cannot handle.
-pub(super) fn row_error(error: &DataFusionError) -> (&'static str, String) {
+pub(crate) fn row_error(error: &DataFusionError) -> (&'static str, String) {
     let root = error.find_root();
     let text = match root {
         DataFusionError::ArrowError(e, _) => return (arrow_code(e), first_line(&e.to_string())),

@@ -32,6 +32,7 @@ mod tests;
 mod tvf;
 
 pub use attach::{Attached, attach};
+pub(crate) use error::row_error;
 pub use error::{EXPRESSION, QUERY};
 pub use expr::Expression;
 pub use form::{WindowForm, plan_window};

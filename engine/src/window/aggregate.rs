@@ -38,7 +38,7 @@ pub enum Input {
 /// State:  partial aggregates per pane (the greatest span of which every window is a multiple), dropped
 ///         with the last window that needs them.
 /// Errors: a row without a time is refused (`WINDOW-NULL-TIME`), one over which an expression fails too
-///         (`SQL-EVALUATE`).
+///         (`EXPR-…`).
 pub struct WindowAggregate {
     plan: Plan,
     input: Input,

@@ -1,6 +1,8 @@
 //! Expressions over batches, and their errors as ours.
 
 use super::table::plain_type;
+use crate::problem::codes;
+use crate::sql::row_error;
 use crate::{Problem, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, prep_null_mask_filter};
@@ -9,12 +11,21 @@ use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
 
-/// The code of an expression that fails over some row.
-pub(super) const FAILED: &str = "SQL-EVALUATE";
-
 /// A failure inside a function or an accumulator.
 pub(super) fn failed(error: DataFusionError) -> Problem {
-    Problem::error(FAILED, "an expression cannot be evaluated").found(error.strip_backtrace())
+    let (code, message) = row_error(&error);
+    Problem::error(code, message)
+}
+
+/// Code and message for the row over which an expression has failed.
+///
+/// # Errors
+/// The problem itself, where it is not about a row.
+pub(super) fn of_a_row(problem: Problem) -> Result<(&'static str, String)> {
+    match codes::find(&problem.code).filter(|c| c.code.starts_with("EXPR-")) {
+        Some(code) => Ok((code.code, problem.what.clone())),
+        None => Err(problem),
+    }
 }
 
 /// An array kernel refused columns of our own making.

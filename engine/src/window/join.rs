@@ -28,7 +28,7 @@ const TABLES: [&str; 2] = ["left", "right"];
 ///         port 2, late right rows.
 /// State:  the rows of open windows, in one segment per window end. Deltas append.
 /// Errors: a row without a window end is refused (`WINDOW-NULL-TIME`). A key or residual that fails to
-///         evaluate (`SQL-EVALUATE`) refuses the left or right row over which it fails.
+///         evaluate (`EXPR-…`) refuses the left or right row over which it fails.
 pub struct WindowJoin {
     spec: JoinSpec,
     sides: [Side; 2],
@@ -180,17 +180,17 @@ impl WindowJoin {
 /// Where the residual is true. Pairs over which it fails are refused, each with its error.
 fn residual_mask(residual: &Arc<dyn PhysicalExpr>, joined: &RecordBatch, out: &mut Emit) -> Result<BooleanArray> {
     match expr::mask(residual, joined) {
-        Err(problem) if problem.code == expr::FAILED => {}
+        Err(problem) => _ = expr::of_a_row(problem)?,
         mask => return mask,
     }
     let batch = Batch::new(joined.clone());
     let mut one = |row: usize| match expr::mask(residual, &joined.slice(row, 1)) {
         Ok(mask) => Ok(Some(mask.value(0))),
-        Err(problem) if problem.code == expr::FAILED => {
-            out.reject(&batch, row, expr::FAILED, problem.to_string());
+        Err(problem) => {
+            let (code, message) = expr::of_a_row(problem)?;
+            out.reject(&batch, row, code, message);
             Ok(Some(false))
         }
-        Err(problem) => Err(problem),
     };
     (0..joined.num_rows()).map(&mut one).collect()
 }
@@ -217,16 +217,15 @@ impl Side {
     fn with_keys(&self, batch: Batch, out: &mut Emit) -> Result<Batch> {
         match self.key_columns(&batch.rows) {
             Ok(_) => return Ok(batch),
-            Err(problem) if problem.code != expr::FAILED => return Err(problem),
-            Err(_) => {}
+            Err(problem) => _ = expr::of_a_row(problem)?,
         }
         let mut one = |row: usize| match self.key_columns(&batch.rows.slice(row, 1)) {
             Ok(_) => Ok(Some(true)),
-            Err(problem) if problem.code == expr::FAILED => {
-                out.reject(&batch, row, expr::FAILED, problem.to_string());
+            Err(problem) => {
+                let (code, message) = expr::of_a_row(problem)?;
+                out.reject(&batch, row, code, message);
                 Ok(Some(false))
             }
-            Err(problem) => Err(problem),
         };
         let keep = (0..batch.len()).map(&mut one).collect::<Result<BooleanArray>>()?;
         Ok(batch.filter(&keep))

@@ -149,11 +149,12 @@ impl Plan {
             let (batch, evaluated) = self.evaluate_or_fail(batch, out);
             match evaluated {
                 Ok(evaluated) => done.push(evaluated),
-                Err(problem) if problem.code != expr::FAILED => return Err(problem),
                 Err(problem) if batch.len() < 2 => {
-                    out.reject(&batch, 0, expr::FAILED, problem.to_string());
+                    let (code, message) = expr::of_a_row(problem)?;
+                    out.reject(&batch, 0, code, message);
                 }
-                Err(_) => {
+                Err(problem) => {
+                    expr::of_a_row(problem)?;
                     let half = batch.len() / 2;
                     todo.push(batch.slice(half, batch.len() - half));
                     todo.push(batch.slice(0, half));
