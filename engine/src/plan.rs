@@ -361,7 +361,40 @@ impl Pipeline {
                         .expected("a timestamp column of this node's output"),
                 );
             }
+            if let Some(why) = self.no_event_time(node) {
+                problems.push(
+                    Problem::error("PLAN-EVENT-TIME", "event time cannot be declared here")
+                        .at(place())
+                        .found(why)
+                        .expected("a source, or a node without state that only such nodes part from its sources")
+                        .help("declare it further up; behind a window, the window's end is the event time"),
+                );
+            }
         }
+    }
+
+    /// Why the rows of a node cannot be given another event time: it is followed per partition of a source.
+    fn no_event_time(&self, node: &Node) -> Option<String> {
+        let (mut todo, mut seen) = (vec![node], BTreeSet::new());
+        let (mut sources, mut refused) = (0, None);
+        while let Some(node) = todo.pop() {
+            match node.work {
+                Work::Source(_) => sources += 1,
+                Work::Operator { .. } => return Some(format!("`{}` keeps state", node.name)),
+                Work::Sink(_) => return Some(format!("`{}` is a sink", node.name)),
+                Work::Stage { .. } | Work::Union => {}
+            }
+            for input in &node.inputs {
+                match input.port == ERRORS {
+                    true => {
+                        refused = Some(format!("refused rows of `{}` have no partition", self.node(input.from).name))
+                    }
+                    false if seen.insert(input.from.0) => todo.push(self.node(input.from)),
+                    false => {}
+                }
+            }
+        }
+        refused.filter(|_| sources == 0)
     }
 
     /// What each node's output must provide: `None` = all columns.

@@ -77,7 +77,7 @@ areas! {
     }
     "Plans" {
         "PLAN-EMPTY": "The pipeline has no nodes.", "Add a source and a sink.";
-        "PLAN-EVENT-TIME": "The column that `event_time` names is no timestamp.", "Name one, or declare its type as `timestamp`.";
+        "PLAN-EVENT-TIME": "The column that `event_time` names is no timestamp, or the node keeps state or stands behind one that does.", "Name a timestamp; declare event time at the source or at a stateless node right behind it.";
         "PLAN-UNION-SCHEMA": "The inputs of a union have different columns.", "Bring them to the same columns with `select` or `sql`.";
         "PLAN-WAS": "The old name of a node is that of another node, or claimed by two.", "Only one node can keep the state of an old name.";
         "RUNTIME-WORKERS": "A job cannot have that many workers.", "Choose 1 to 256.";

@@ -1,6 +1,6 @@
 //! Rows there and back, stages, state on several workers and over a restart, subscriptions.
 
-use super::{Collected, Feed, Flow, Micros, Next, Row, Subscription, Update, channel, collect};
+use super::{Collected, Feed, Flow, Micros, Next, Row, Stream, Subscription, Update, channel, collect};
 use crate::calls::Calls;
 use crate::runtime::{Job, JobState, Resume, Runtime, Stop};
 use std::collections::BTreeMap;
@@ -39,6 +39,11 @@ crate::row! {
 crate::row! {
     #[derive(Clone, Debug, PartialEq)]
     struct Loose { word: Option<String>, count: Option<i64> }
+}
+
+crate::row! {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Timed { key: i64, at: Micros }
 }
 
 fn word(word: impl Into<String>) -> Word {
@@ -294,6 +299,26 @@ fn problems_of_the_graph_come_all_at_once() {
     words.filter("words", |_| true).to("a/b", collect::<Word>().0);
     let codes: Vec<String> = flow.pipeline().prepare().err().unwrap().iter().map(|p| p.code.to_string()).collect();
     assert_eq!(codes, ["FLOW-NAME", "FLOW-NAME", "PLAN-EVENT-TIME"]);
+}
+
+#[test]
+fn event_time_is_declared_before_state_or_not_at_all() {
+    let problem = |declare: fn(Stream<Timed>) -> Stream<Timed>| {
+        let (_feed, rows) = channel::<Timed>(1);
+        let flow = Flow::new("wrong");
+        declare(flow.channel("rows", rows)).to("out", collect::<Timed>().0);
+        let problems = flow.pipeline().prepare().err().unwrap_or_default();
+        problems.iter().map(|p| format!("{}: {}", p.code, p.found.clone().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert!(problem(|s| s.filter("all", |_| true).event_time("at", Duration::ZERO)).is_empty());
+    let kept = ["PLAN-EVENT-TIME: `last` keeps state"];
+    assert_eq!(
+        problem(|s| {
+            let last = s.key_by(|r| r.key).stateful("last", |_: &mut i64, r: Timed, out| out.push(r));
+            last.filter("behind", |_| true).event_time("at", Duration::ZERO)
+        }),
+        kept
+    );
 }
 
 #[test]
