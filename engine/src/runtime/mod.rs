@@ -11,7 +11,7 @@
 //! letters), `replay` (their way back), `checkpoint` (the committer), `watch` (subscriptions), `settle` (for
 //! test runs); around them
 //! `clock`, `shared`, `turns` (every wait), `worker` (builds the graph), `evolve` (a changed pipeline and its
-//! checkpoint) and `job` (starts and stops it all).
+//! checkpoint), `launch` (puts it all together) and `job` (what the program holds).
 //!
 //! Panics: `isolate` sets the record aside on which a stage or a decoder panics; `suspects` does it for
 //! operators, whose state a panic may have broken, over several starts of the job. Any other panic, a stop or
@@ -25,6 +25,7 @@ mod evolve;
 mod intake;
 mod isolate;
 mod job;
+mod launch;
 mod ports;
 mod replay;
 mod settle;
