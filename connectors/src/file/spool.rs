@@ -4,22 +4,11 @@
 //! its rows stand in the hidden file as an Arrow IPC stream, which can be cut behind any batch; then
 //! they are written as Parquet beside it.
 
-use super::place::write_failed;
 use crate::format::Encode;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use millstream::{Batch, Place, Problem, Result};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use millstream::{Batch, Problem, Result};
 use std::path::Path;
-
-/// Bytes of encoded columns after which a row group ends: what a conversion holds in memory.
-const ROW_GROUP_BYTES: usize = 16 << 20;
-const ROW_GROUP_ROWS: usize = 1 << 20;
 
 /// Encodes batches as an Arrow IPC stream that is never ended.
 pub struct Spool {
@@ -66,7 +55,26 @@ pub fn convert(spool: &Path, to: &Path) -> Result<u64> {
     })
 }
 
+#[cfg(not(feature = "parquet"))]
+fn write(_spool: &Path, _to: &Path, _bytes: u64) -> Result<u64> {
+    Err(crate::format::parquet_absent())
+}
+
+#[cfg(feature = "parquet")]
 fn write(spool: &Path, to: &Path, bytes: u64) -> Result<u64> {
+    use super::place::write_failed;
+    use arrow::ipc::reader::StreamReader;
+    use millstream::Place;
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::file::properties::WriterProperties;
+    use std::fs::File;
+    use std::io::{BufReader, BufWriter};
+
+    /// Bytes of encoded columns after which a row group ends: what a conversion holds in memory.
+    const ROW_GROUP_BYTES: usize = 16 << 20;
+    const ROW_GROUP_ROWS: usize = 1 << 20;
+
     let damaged = |what: &'static str, path: &Path, e: &dyn std::fmt::Display| {
         Problem::error("FILE-PARQUET", what).at(Place::path(path)).found(e.to_string())
     };

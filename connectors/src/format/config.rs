@@ -132,6 +132,9 @@ impl<'de> Visitor<'de> for FormatVisitor {
         write!(f, "one of {}, or {{ csv: {{ … }} }}", NAMES.join(", "))
     }
     fn visit_str<E: Error>(self, name: &str) -> Result<Format, E> {
+        if name == "parquet" && cfg!(not(feature = "parquet")) {
+            return Err(E::custom("this program was built without Parquet; build it with the feature `parquet`"));
+        }
         Format::from_name(name).ok_or_else(|| E::unknown_variant(name, &NAMES))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Format, A::Error> {

@@ -3,7 +3,7 @@
 //! [`Format`] is what pipeline files say. Formats of lines (text, NDJSON, CSV) are decoded on the
 //! worker by a [`Decoder`](millstream::connect::Decoder) and written by an [`Encode`]. Parquet and
 //! Arrow IPC are read as whole files by [`ParquetRows`] and [`IpcRows`], and written by
-//! [`ParquetWriter`] and [`IpcWriter`].
+//! `ParquetWriter` and [`IpcWriter`].
 //!
 //! One bad record never stops the others: it is refused with a stable code, and its bytes go with it.
 
@@ -16,6 +16,10 @@ mod ipc;
 mod json;
 mod lines;
 mod number;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "parquet_absent.rs"]
 mod parquet;
 mod row;
 mod rows;
@@ -31,7 +35,11 @@ pub(crate) use csv::fields as csv_fields;
 pub use infer::infer;
 pub(crate) use instant::is_instant;
 pub use ipc::{IpcRows, IpcWriter};
-pub use parquet::{ParquetRows, ParquetWriter};
+pub use parquet::ParquetRows;
+#[cfg(feature = "parquet")]
+pub use parquet::ParquetWriter;
+#[cfg(not(feature = "parquet"))]
+pub(crate) use parquet::absent as parquet_absent;
 pub use row::row_reader;
 
 use millstream::{Batch, Problem, Result};

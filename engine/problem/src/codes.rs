@@ -142,6 +142,7 @@ areas! {
         "CSV-MISSING": "A column that must have a value has none in this line.", "Mend the line, or take the `!` away.";
         "CSV-QUOTE": "A quote stands where none may, or does not end in this line.", "Line breaks within quotes are not read from files.";
         "CSV-TYPE": "A field of this line is not of its type.", "Mend the line, or declare `string`.";
+        "FORMAT-ABSENT": "The program was built without this format.", "Build it with the feature that is named.";
         "FORMAT-CHANGELOG": "The format has no place for rows that are taken back.", "Write NDJSON, which adds `_diff`, or emit on close.";
         "FORMAT-COLUMN": "The file has no such column.", "Use one of the columns that are listed.";
         "FORMAT-DELIMITER": "This character cannot separate fields.", "Use one ASCII character that is no quote and no line end.";
