@@ -8,9 +8,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// Builds with fewer features than the default ones; each must stand alone.
-const FEATURES: [&[&str]; 3] = [
+const FEATURES: [&[&str]; 4] = [
     &["test", "-p", "millstream", "--no-default-features"],
     &["check", "-p", "millstream", "--no-default-features", "--features", "failpoints,sabotage"],
+    &["check", "-p", "millstream-connectors", "--no-default-features"],
     &["check", "-p", "millstream-pipelines", "--no-default-features"],
 ];
 const WASM: &str = "wasm32-unknown-unknown";
