@@ -50,6 +50,13 @@ pub struct Parts {
     /// What their names begin with; absent in old checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stem: Option<String>,
+    /// One life of the pipeline, from a fresh start on, has one number; it is in the names. Absent in old
+    /// checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<u32>,
+    /// The checkpoint's epoch; absent in old ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Still written to.
     pub open: Vec<OpenPart>,
     /// To be published when the checkpoint is durable.

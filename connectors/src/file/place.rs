@@ -187,6 +187,7 @@ fn push_value(directory: &mut String, value: &str) {
 pub struct Namer {
     prefix: String,
     tag: String,
+    life: Option<u32>,
     extension: &'static str,
 }
 
@@ -202,18 +203,39 @@ impl Namer {
                 .found(format!("`{prefix}`"))
                 .expected("at most 100 of A-Z a-z 0-9 . _ -, not a dot first"));
         }
-        Ok(Namer { prefix: prefix.to_owned(), tag: format!("{:08x}", xxh3_64(owner.as_bytes()) as u32), extension })
+        let tag = format!("{:08x}", xxh3_64(owner.as_bytes()) as u32);
+        Ok(Namer { prefix: prefix.to_owned(), tag, life: None, extension })
+    }
+
+    /// The names of one life of the pipeline; `None` = those of a time when lives had no number.
+    pub fn live(&mut self, life: Option<u32>) {
+        self.life = life;
+    }
+
+    /// The number of this life.
+    pub fn life(&self) -> Option<u32> {
+        self.life
     }
 
     /// The name of part `n` that begins in `epoch`.
     pub fn name(&self, worker: usize, epoch: u64, n: u32) -> String {
-        format!("{}{}-{worker:03}-{epoch:08}-{n:03}{}", self.prefix, self.tag, self.extension)
+        format!("{}{worker:03}-{epoch:08}-{n:03}{}", self.stem(), self.extension)
     }
 
-    /// What all names begin with: it says who writes.
+    /// What all names of this life begin with: it says who writes.
     pub fn stem(&self) -> String {
-        format!("{}{}-", self.prefix, self.tag)
+        format!("{}{}-", self.family(), self.life.map_or_else(String::new, |life| format!("{life:08x}")))
     }
+
+    /// What the names of all lives begin with.
+    pub fn family(&self) -> String {
+        format!("{}{}", self.prefix, self.tag)
+    }
+}
+
+/// The epoch in which a published part with this stem begins, by its name.
+pub fn epoch_of(name: &str, stem: &str) -> Option<u64> {
+    name.strip_prefix(stem)?.split('-').nth(1)?.parse().ok()
 }
 
 /// True for the name of a hidden file of the sink with this stem, marks included.

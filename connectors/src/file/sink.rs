@@ -14,7 +14,7 @@
 use super::config::{Compression, FileSinkConfig};
 use super::open::Access;
 use super::part::{Part, Parts, RolledPart, remove};
-use super::place::{Namer, Template, is_hidden, make_dirs, sync_dir};
+use super::place::{Namer, Template, epoch_of, is_hidden, make_dirs, sync_dir};
 use super::spool::Spool;
 use crate::format::{Encode, Format};
 use arrow::datatypes::SchemaRef;
@@ -41,7 +41,7 @@ pub struct FileSinkFactory {
 struct Shared {
     config: FileSinkConfig,
     template: Template,
-    namer: Namer,
+    namer: Mutex<Namer>,
     /// What the recovery marked as published: needed until the next checkpoint, which names it no more.
     marks: Mutex<Vec<PathBuf>>,
 }
@@ -49,6 +49,10 @@ struct Shared {
 impl Shared {
     fn marks(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn namer(&self) -> MutexGuard<'_, Namer> {
+        self.namer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_columns(&self) -> bool {
@@ -64,7 +68,7 @@ impl FileSinkFactory {
     pub fn new(config: FileSinkConfig, access: &Access, owner: &str) -> Result<FileSinkFactory> {
         let template = Template::parse(&access.base, &config.path)?;
         let extension = extension(&config)?;
-        let namer = Namer::new(&config.prefix, owner, extension)?;
+        let namer = Mutex::new(Namer::new(&config.prefix, owner, extension)?);
         Ok(FileSinkFactory { shared: Arc::new(Shared { config, template, namer, marks: Mutex::default() }) })
     }
 }
@@ -102,12 +106,15 @@ impl SinkFactory for FileSinkFactory {
     fn recover(&self, handles: Vec<Handle>) -> Result<()> {
         // Path, prefix and name may have been changed since: what was committed before belongs under the old
         // path, and what was not goes, whatever its name.
-        let own = (self.shared.template.base.clone(), self.shared.namer.stem());
+        let handles = handles.iter().map(parts_of).collect::<Result<Vec<_>>>()?;
+        let life = if handles.is_empty() { Some(new_life()) } else { handles.iter().find_map(|parts| parts.life) };
+        self.shared.namer().live(life);
+        let own = (self.shared.template.base.clone(), self.shared.namer().family());
+        self.check_nothing_is_ahead(&handles)?;
         let mut places = BTreeSet::from([own.clone()]);
         let mut directories = BTreeSet::from([own.0.clone()]);
         let mut marks = Vec::new();
-        for handle in &handles {
-            let parts = parts_of(handle)?;
+        for parts in &handles {
             let base = &parts.base.as_ref().map_or(own.0.clone(), |written| self.shared.template.base_of(written));
             places.insert((base.clone(), parts.stem.clone().unwrap_or_else(|| own.1.clone())));
             for part in &parts.rolled {
@@ -147,7 +154,45 @@ impl SinkFactory for FileSinkFactory {
     }
 }
 
+/// A number that no other life of this pipeline has had.
+fn new_life() -> u32 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(std::time::SystemTime::now()) as u32
+}
+
 impl FileSinkFactory {
+    /// Nothing may have been published that the record does not know of: its state would be older than the output,
+    /// as after an older backup of it, and what followed would be written twice.
+    fn check_nothing_is_ahead(&self, handles: &[Parts]) -> Result<()> {
+        let Some(last) = handles.iter().filter_map(|parts| parts.epoch).max() else { return Ok(()) };
+        for parts in handles {
+            let (Some(written), Some(stem)) = (&parts.base, &parts.stem) else { continue };
+            self.refuse_ahead(&self.shared.template.base_of(written), stem, last)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_ahead(&self, directory: &Path, stem: &str, last: u64) -> Result<()> {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if self.shared.template.is_split() && !name.starts_with('.') && entry.path().is_dir() {
+                self.refuse_ahead(&entry.path(), stem, last)?;
+            }
+            if let Some(epoch) = epoch_of(&name, stem).filter(|epoch| *epoch > last) {
+                return Err(Problem::error("FILE-AHEAD", "the output is newer than the state")
+                    .at(Place::path(entry.path()))
+                    .found(format!("a published file of epoch {epoch}"))
+                    .expected(format!("none after epoch {last}, with which the last checkpoint ends"))
+                    .help(
+                        "an older state was put back: put the newest one back; or move this sink's files of later epochs \
+                         (the second number in their names) away, and they are written again",
+                    ));
+            }
+        }
+        Ok(())
+    }
+
     /// Removes this sink's hidden files but `keep`: what a record names has been published before.
     fn remove_leftovers(
         &self,
@@ -253,7 +298,7 @@ impl FileSink {
                 Format::Parquet => Box::new(Spool::new(&self.schema)?),
                 rows => rows.encoder(&self.schema)?,
             };
-            let file = self.shared.namer.name(self.worker, epoch, n);
+            let file = self.shared.namer().name(self.worker, epoch, n);
             let name = if directory.is_empty() { file } else { format!("{directory}/{file}") };
             if self.rolled.iter().any(|r| r.name == name) {
                 continue;
@@ -303,13 +348,16 @@ impl Sink for FileSink {
         self.parts.values().map(|part| every.saturating_sub(part.opened().elapsed())).min()
     }
 
-    fn prepare(&mut self, _checkpoint: Epoch) -> Result<Handle> {
+    fn prepare(&mut self, checkpoint: Epoch) -> Result<Handle> {
         self.make_room()?;
         self.parts.values_mut().try_for_each(Part::sync)?;
         failpoint!("file_sink.prepared");
+        let namer = self.shared.namer().clone();
         let parts = Parts {
             base: Some(self.shared.template.written.clone()),
-            stem: Some(self.shared.namer.stem()),
+            stem: Some(namer.stem()),
+            life: namer.life(),
+            epoch: Some(checkpoint),
             open: self.parts.values().map(Part::open_part).collect(),
             rolled: self.rolled.clone(),
         };

@@ -171,6 +171,7 @@ areas! {
         "TEXT-UTF8": "The text is not UTF-8.", "Convert it, or look at the record with `millstream dead show`.";
     }
     "Files and streams" {
+        "FILE-AHEAD": "Files have been published that the state knows nothing of: it is older than the output.", "Put the newest state back, or move the later files away.";
         "FILE-COMPRESSED-CUT": "The compressed file ends in the middle.", "Bring the rest, or the file whole.";
         "FILE-COMPRESSED-DAMAGED": "The compressed file is damaged.", "Bring it anew.";
         "FILE-COMPRESSION": "This format is compressed inside.", "Leave `compression` out.";

@@ -222,3 +222,25 @@ fn a_full_disk_under_the_output_is_waited_out() {
 fn a_full_disk_under_the_state_is_waited_out() {
     full_disk("state", "size=64k,mode=700", 44 << 10);
 }
+
+/// An older copy of the state directory is put back: what was published since must not be written twice.
+#[test]
+fn state_older_than_the_output_is_refused() {
+    let scene = Scene::new(&PIPELINE.replace("format: ndjson }", "format: ndjson, roll: { rows: 200 } }"));
+    crash(&scene);
+    let saved = scene.path("saved");
+    copy(&scene.path("state"), &saved);
+    scene.run(&How::workers(1)).fine();
+    let expected = scene.lines("out");
+    fs::remove_dir_all(scene.path("state")).expect("ours");
+    copy(&saved, &scene.path("state"));
+    for _ in 0..2 {
+        let ended = scene.run(&How::workers(2)).refused(&["FILE-AHEAD"]);
+        assert!(ended.stderr.contains("an older state was put back"), "{}", ended.stderr);
+        same("nothing was written", &scene.lines("out"), &expected).expect("refused");
+    }
+    // A fresh start is another life: it writes everything again, beside what is there.
+    fs::remove_dir_all(scene.path("state")).expect("ours");
+    scene.run(&How::workers(1)).fine();
+    assert_eq!(scene.lines("out").len(), 2 * expected.len());
+}
