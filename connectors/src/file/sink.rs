@@ -165,30 +165,14 @@ impl FileSinkFactory {
     /// as after an older backup of it, and what followed would be written twice.
     fn check_nothing_is_ahead(&self, handles: &[Parts]) -> Result<()> {
         let Some(last) = handles.iter().filter_map(|parts| parts.epoch).max() else { return Ok(()) };
-        for parts in handles {
-            let (Some(written), Some(stem)) = (&parts.base, &parts.stem) else { continue };
-            self.refuse_ahead(&self.shared.template.base_of(written), stem, last)?;
-        }
-        Ok(())
-    }
-
-    fn refuse_ahead(&self, directory: &Path, stem: &str, last: u64) -> Result<()> {
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if self.shared.template.is_split() && !name.starts_with('.') && entry.path().is_dir() {
-                self.refuse_ahead(&entry.path(), stem, last)?;
-            }
-            if let Some(epoch) = epoch_of(&name, stem).filter(|epoch| *epoch > last) {
-                return Err(Problem::error("FILE-AHEAD", "the output is newer than the state")
-                    .at(Place::path(entry.path()))
-                    .found(format!("a published file of epoch {epoch}"))
-                    .expected(format!("none after epoch {last}, with which the last checkpoint ends"))
-                    .help(
-                        "an older state was put back: put the newest one back; or move this sink's files of later epochs \
-                         (the second number in their names) away, and they are written again",
-                    ));
-            }
+        let written: BTreeSet<_> = handles.iter().filter_map(|p| Some((p.base.as_ref()?, p.stem.as_ref()?))).collect();
+        for (base, stem) in written {
+            self.each_file(&self.shared.template.base_of(base), &mut |path, name| match epoch_of(name, stem)
+                .filter(|epoch| *epoch > last)
+            {
+                Some(epoch) => Err(ahead(path, epoch, last)),
+                None => Ok(()),
+            })?;
         }
         Ok(())
     }
@@ -201,6 +185,17 @@ impl FileSinkFactory {
         keep: &[PathBuf],
         touched: &mut BTreeSet<PathBuf>,
     ) -> Result<()> {
+        self.each_file(directory, &mut |path, name| {
+            if is_hidden(name, stem) && !keep.iter().any(|kept| kept == path) {
+                remove(path)?;
+                touched.extend(path.parent().map(Path::to_path_buf));
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `visit` with every file, and its name, in a directory that this sink may have written to.
+    fn each_file(&self, directory: &Path, visit: &mut dyn FnMut(&Path, &str) -> Result<()>) -> Result<()> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -212,17 +207,25 @@ impl FileSinkFactory {
             let name = name.to_string_lossy();
             match kind {
                 Ok(kind) if kind.is_dir() && self.shared.template.is_split() && !name.starts_with('.') => {
-                    self.remove_leftovers(&entry.path(), stem, keep, touched)?
+                    self.each_file(&entry.path(), visit)?
                 }
-                Ok(kind) if kind.is_file() && is_hidden(&name, stem) && !keep.contains(&entry.path()) => {
-                    remove(&entry.path())?;
-                    touched.insert(directory.to_path_buf());
-                }
+                Ok(kind) if kind.is_file() => visit(&entry.path(), &name)?,
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+fn ahead(path: &Path, epoch: u64, last: u64) -> Problem {
+    Problem::error("FILE-AHEAD", "the output is newer than the state")
+        .at(Place::path(path))
+        .found(format!("a published file of epoch {epoch}"))
+        .expected(format!("none after epoch {last}, with which the last checkpoint ends"))
+        .help(
+            "an older state was put back: put the newest one back; or move this sink's files of later epochs \
+             (the second number in their names) away, and they are written again",
+        )
 }
 
 /// The files of one worker.

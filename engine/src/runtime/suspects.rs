@@ -26,7 +26,7 @@ use crate::problem::{Domain, Retry};
 use crate::time::Epoch;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Checkpoints after which a panic is forgotten.
 const WATCHED: u64 = 60;
@@ -41,6 +41,8 @@ pub(crate) struct Suspects {
     operators: Mutex<BTreeMap<String, Suspect>>,
     /// Rows that are to be refused and have not come yet.
     awaited: AtomicUsize,
+    /// There has been a panic: until then nobody needs to look further.
+    any: AtomicBool,
     /// The newest durable checkpoint.
     newest: AtomicU64,
 }
@@ -89,6 +91,9 @@ impl Suspects {
 
     /// True if the operator is to get its rows one by one.
     pub fn watches(&self, id: &str) -> bool {
+        if !self.any.load(Relaxed) {
+            return false;
+        }
         let newest = self.newest.load(Relaxed);
         lock(&self.operators).get(id).is_some_and(|s| s.panics >= 2 && newest <= s.at + WATCHED)
     }
@@ -120,6 +125,7 @@ impl Suspects {
     /// An operator has panicked with these rows in hand, if with any. The problem that the job fails with.
     pub fn blame(&self, id: &str, hand: Option<(usize, &Batch)>, words: String) -> Problem {
         let newest = self.newest.load(Relaxed);
+        self.any.store(true, Relaxed);
         let mut operators = lock(&self.operators);
         let suspect = operators.entry(id.to_string()).or_default();
         if newest > suspect.at + WATCHED {

@@ -148,7 +148,9 @@ impl<'a> Runner<'a> {
             }
             let Some(pause) = started.restarts.after(problem, &started.job) else { return Ok(state) };
             self.print.problem(&restarts::warning(problem, pause));
-            std::thread::sleep(pause);
+            if signals::wait(pause) {
+                return Ok(state);
+            }
             self.restart(started)?;
         }
     }

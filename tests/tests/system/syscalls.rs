@@ -124,7 +124,7 @@ fn an_fsync_that_fails_is_never_taken_for_done() {
                 break;
             }
             failed += 1;
-            ended.refused(&["IO", "EIO", "STATE-", "FILE-"]);
+            ended.refused(&["STATE-IO", "STATE-SYNC", " IO: ", "IO-SYNC"]);
             scene.run(&How::workers(1 + nth as usize % 3)).fine();
             judge(&scene, &expected, &format!("{call} {nth} failed"));
         }
@@ -152,7 +152,7 @@ fn a_disk_that_is_full_for_a_moment_is_waited_out() {
             waited += 1;
             if !ended.status.success() {
                 // Before the first record is read there is nothing to wait with: said, and started again.
-                ended.refused(&["IO", "STATE-DISK-FULL", "STATE-"]);
+                ended.refused(&["STATE-DISK-FULL", "IO-DISK-FULL", "STATE-SYNC"]);
                 scene.run(&How::workers(2)).fine();
             }
             judge(&scene, &expected, &format!("{call} {nth} found no space"));
